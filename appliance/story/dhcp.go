@@ -1,0 +1,62 @@
+package story
+
+import "fmt"
+
+// The codes of address assignment.
+const (
+	Discover Code = "dhcp.discover" // Vendor, Model, Options (the list of option 55)
+	Offer    Code = "dhcp.offer"    // IP, URL
+	Request  Code = "dhcp.request"  // IP
+	Ack      Code = "dhcp.ack"      // IP, Seconds, URL
+	Nak      Code = "dhcp.nak"      // IP, Reason
+	Decline  Code = "dhcp.decline"  // IP
+	Release  Code = "dhcp.release"  // IP
+	Inform   Code = "dhcp.inform"   // IP, URL
+	NoOffer  Code = "dhcp.no-offer" // Reason
+	Conflict Code = "dhcp.conflict" // IP, MAC
+)
+
+// The reasons of address assignment.
+const (
+	PoolExhausted Reason = "pool-exhausted"
+	WrongSubnet   Reason = "wrong-subnet"
+	LeaseUnknown  Reason = "lease-unknown"
+	AddressTaken  Reason = "address-taken"
+	OtherServer   Reason = "other-server"
+	ProbingFirst  Reason = "probing-first"
+	StoreFailed   Reason = "store-failed"
+)
+
+var dhcpWords = map[Code]func(Args) string{
+	Discover: func(a Args) string {
+		if a.Vendor == "" {
+			return "asked for an address"
+		}
+		return fmt.Sprintf("asked for an address as %v", model(a))
+	},
+	Offer:   with("was offered %v", ip),
+	Request: with("asked to use %v", ip),
+	Ack: func(a Args) string {
+		s := fmt.Sprintf("was given %v for %d seconds", a.IP, a.Seconds)
+		if a.URL != "" {
+			s += ", and told to fetch its configuration from " + a.URL
+		}
+		return s
+	},
+	Nak:      with("was told that it can't use %v", ip),
+	Decline:  with("found %v in use by somebody else and gave it back", ip),
+	Release:  with("gave %v back", ip),
+	Inform:   with("has %v already and asked for options only", ip),
+	NoOffer:  plain("got no offer"),
+	Conflict: func(a Args) string { return fmt.Sprintf("%v is in use by %v", a.IP, a.MAC) },
+}
+
+var dhcpReasons = map[Reason]string{
+	PoolExhausted: "every address of the pool is taken; enlarge the pool or shorten the lease",
+	WrongSubnet:   "the address belongs to another subnet",
+	LeaseUnknown:  "this box has no such lease",
+	AddressTaken:  "the address is leased to another device",
+	OtherServer:   "it chose another DHCP server",
+	ProbingFirst:  "this box is still looking for another DHCP server on this network",
+	StoreFailed:   "the lease could not be written to disk",
+}

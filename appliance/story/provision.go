@@ -1,0 +1,63 @@
+package story
+
+import "fmt"
+
+// The codes of provisioning.
+const (
+	Served     Code = "provision.served"   // File, Bytes, Via, Evidence, Vendor, Model, Firmware
+	Unchanged  Code = "provision.304"      // File, Via
+	NotFound   Code = "provision.404"      // File, Via: an optional file that does not exist, which is normal
+	Refused    Code = "provision.refused"  // File, Via, IP, Reason
+	Uploaded   Code = "provision.uploaded" // File, Bytes, Via
+	Identified Code = "provision.identified"
+	Window     Code = "provision.window" // Duration, Reason: fetching is allowed for so long
+)
+
+// The reasons of provisioning.
+const (
+	AddressUnknown    Reason = "address-unknown"
+	AddressOfOther    Reason = "address-of-other"
+	WindowClosed      Reason = "window-closed"
+	IdentityClash     Reason = "identity-clash"
+	PhoneUnknown      Reason = "phone-unknown"
+	TooFast           Reason = "too-fast"
+	UploadTooLarge    Reason = "upload-too-large"
+	RenderFailed      Reason = "render-failed"
+	WindowByLease     Reason = "window-lease"
+	WindowByRegister  Reason = "window-register"
+	WindowByAdmin     Reason = "window-admin"
+	LanguageFallback  Reason = "language-fallback"
+	VendorUnsupported Reason = "vendor-unsupported"
+)
+
+var provisionWords = map[Code]func(Args) string{
+	Served: func(a Args) string {
+		s := fmt.Sprintf("fetched %s by %v, %d bytes", a.File, via(a), a.Bytes)
+		if a.Evidence != 0 {
+			s += fmt.Sprintf("; its address is known by: %v", a.Evidence)
+		}
+		return s
+	},
+	Unchanged:  with("asked for %s by %v and has the newest already", file, via),
+	NotFound:   with("asked for %s by %v, which does not exist; that is normal", file, via),
+	Refused:    with("%v was refused %s by %v", ip, file, via),
+	Uploaded:   with("sent %s by %v, %d bytes", file, via, size),
+	Identified: func(a Args) string { return fmt.Sprintf("is a %v with firmware %s", model(a), a.Firmware) },
+	Window:     func(a Args) string { return fmt.Sprintf("may fetch its configuration for %v", a.Duration) },
+}
+
+var provisionReasons = map[Reason]string{
+	AddressUnknown:    "nothing says whose address this is; approve it on the page of the phone if it is right",
+	AddressOfOther:    "the address belongs to another device",
+	WindowClosed:      "its time for fetching was over; restart the phone or open it again on its page",
+	IdentityClash:     "the request contradicts itself about which phone it comes from",
+	PhoneUnknown:      "no such phone",
+	TooFast:           "too many requests from this address",
+	UploadTooLarge:    "the file is too large",
+	RenderFailed:      "its configuration could not be made",
+	WindowByLease:     "it has just got its address",
+	WindowByRegister:  "it has just registered",
+	WindowByAdmin:     "an administrator opened it",
+	LanguageFallback:  "the phone does not speak the language that was asked for, so it gets English",
+	VendorUnsupported: "this vendor is not supported yet",
+}

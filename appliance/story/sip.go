@@ -1,0 +1,90 @@
+package story
+
+import "fmt"
+
+// The codes of registration and calls.
+const (
+	Registered      Code = "sip.registered"       // Account, IP, Via, Seconds
+	Refreshed       Code = "sip.refreshed"        // as Registered
+	Unregistered    Code = "sip.unregistered"     // Account
+	Expired         Code = "sip.expired"          // Account
+	FlowLost        Code = "sip.flow-lost"        // Account, Via
+	RegisterRefused Code = "sip.register-refused" // Account, IP, Status, Reason
+	Resync          Code = "sip.resync"           // Account, Detail (event), Status
+	BadMessage      Code = "sip.bad-message"      // IP, Status, Detail
+	CallOut         Code = "sip.call-out"         // Number, Call, Via
+	CallIn          Code = "sip.call-in"          // Number, Name, Call, Via
+	CallAnswered    Code = "sip.call-answered"    // Number, Call
+	CallEnded       Code = "sip.call-ended"       // Number, Call, Duration
+	CallFailed      Code = "sip.call-failed"      // Number, Call, Status, Reason
+	Emergency       Code = "sip.emergency"        // Number, Call, Via
+	Quality         Code = "rtp.quality"          // Call, Detail
+)
+
+// The reasons of registration and calls.
+const (
+	WrongPassword   Reason = "wrong-password"
+	AccountUnknown  Reason = "account-unknown"
+	WrongAddress    Reason = "wrong-address"
+	NotSignedIn     Reason = "not-signed-in"
+	NumberUnknown   Reason = "number-unknown"
+	NobodyThere     Reason = "nobody-there"
+	GatewayDown     Reason = "gateway-down"
+	GatewayRefused  Reason = "gateway-refused"
+	NoEmergencyPath Reason = "no-emergency-path"
+	NoCommonCodec   Reason = "no-common-codec"
+	NoMediaPorts    Reason = "no-media-ports"
+	Busy            Reason = "busy"
+	NoAnswer        Reason = "no-answer"
+	Cancelled       Reason = "cancelled"
+	Stopping        Reason = "stopping"
+	NoAudio         Reason = "no-audio"
+)
+
+var sipWords = map[Code]func(Args) string{
+	Registered:      with("registered account %d from %v by %v", slot, ip, via),
+	Refreshed:       with("refreshed its registration of account %d", slot),
+	Unregistered:    with("ended its registration of account %d", slot),
+	Expired:         with("did not refresh its registration of account %d in time", slot),
+	FlowLost:        with("lost its %v connection; it is reached again when it reconnects", via),
+	RegisterRefused: with("was refused registration (%d)", status),
+	Resync:          func(a Args) string { return fmt.Sprintf("was asked to fetch its configuration again (%s)", a.Detail) },
+	BadMessage:      func(a Args) string { return fmt.Sprintf("sent a SIP message that breaks the rules: %s", a.Detail) },
+	CallOut: func(a Args) string {
+		if a.Via == "gateway" {
+			return fmt.Sprintf("called %s through the gateway", a.Number)
+		}
+		return fmt.Sprintf("called %s", a.Number)
+	},
+	CallIn: func(a Args) string {
+		who := a.Number
+		if a.Name != "" {
+			who = a.Name + " (" + a.Number + ")"
+		}
+		return "is called by " + who
+	},
+	CallAnswered: with("is connected with %s", number),
+	CallEnded:    func(a Args) string { return fmt.Sprintf("call with %s ended after %v", a.Number, a.Duration) },
+	CallFailed:   with("call with %s failed (%d)", number, status),
+	Emergency:    func(a Args) string { return fmt.Sprintf("EMERGENCY CALL to %s by %v", a.Number, a.Via) },
+	Quality:      func(a Args) string { return "sound of the call: " + a.Detail },
+}
+
+var sipReasons = map[Reason]string{
+	WrongPassword:   "wrong password; the phone holds an old configuration, so let it fetch the new one",
+	AccountUnknown:  "no such account; let the phone fetch its configuration again",
+	WrongAddress:    "the account belongs to a phone at another address",
+	NotSignedIn:     "nobody is signed in at this phone; it can dial feature codes and emergency numbers only",
+	NumberUnknown:   "nobody has this number",
+	NobodyThere:     "no phone of this line is registered",
+	GatewayDown:     "the gateway can't be reached",
+	GatewayRefused:  "the gateway refused",
+	NoEmergencyPath: "no way out: the gateway can't be reached and no fallback is fitted. The emergency services were NOT reached",
+	NoCommonCodec:   "the two sides have no codec in common",
+	NoMediaPorts:    "no free media port; enlarge the range",
+	Busy:            "the other side is busy",
+	NoAnswer:        "nobody answered",
+	Cancelled:       "the caller hung up first",
+	Stopping:        "the box is stopping",
+	NoAudio:         "no audio arrived",
+}

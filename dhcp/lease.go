@@ -1,0 +1,43 @@
+package dhcp
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"patchbay/dhcp/mac"
+)
+
+// LeaseState says how far an address has gone towards a client.
+type LeaseState uint8
+
+// The states of a lease. An offer lives in memory only and is never stored.
+const (
+	Offered  LeaseState = iota + 1 // reserved for a client that was sent an OFFER
+	Bound                          // acknowledged, on disk
+	Declined                       // in quarantine: a client found it in use (RFC 2131 §4.3.3)
+)
+
+// Lease ties an address to a client until it expires.
+type Lease struct {
+	IP       netip.Addr
+	MAC      mac.Addr   // chaddr
+	ClientID []byte     // option 61; empty if the client sends none (RFC 6842)
+	Hostname string     // option 12, made printable; never trusted
+	Vendor   string     // option 60, made printable
+	State    LeaseState // Bound or Declined when stored
+	Granted  time.Time  // start of the current term
+	Expires  time.Time
+}
+
+// LeaseStore is where leases outlive the process.
+type LeaseStore interface {
+	// Leases returns all stored leases, expired ones included. It is called
+	// once, before the socket answers.
+	Leases(ctx context.Context) ([]Lease, error)
+	// Put returns when the lease is on disk, and only then may the ACK be
+	// sent. Concurrent calls share one commit. The key is the address.
+	Put(ctx context.Context, l Lease) error
+	// Delete forgets the lease of an address; on disk when it returns.
+	Delete(ctx context.Context, ip netip.Addr) error
+}
