@@ -1,0 +1,369 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"patchbay/dhcp/mac"
+)
+
+// Config is the content of patchbay.toml: what must be known before the
+// database opens. The example in packaging/ explains every key.
+type Config struct {
+	Box       Box       `toml:"box"`
+	LANs      []LAN     `toml:"lan"`
+	Provision Provision `toml:"provision"`
+	SIP       SIP       `toml:"sip"`
+	Media     Media     `toml:"media"`
+	Gateway   Gateway   `toml:"gateway"`
+	SiteLine  SiteLine  `toml:"site_line"`
+	Page      Page      `toml:"page"`
+}
+
+// Box names the site.
+type Box struct {
+	Name     string `toml:"name"`
+	State    string `toml:"state"`     // directory of database, keys, certificates
+	Country  string `toml:"country"`   // ISO 3166-1 alpha-2
+	TimeZone string `toml:"time_zone"` // IANA name
+	Language string `toml:"language"`  // ISO 639-1
+}
+
+// LAN is one interface with phones on it.
+type LAN struct {
+	Interface    string        `toml:"interface"`
+	Address      netip.Addr    `toml:"address"`
+	Subnet       netip.Prefix  `toml:"subnet"`
+	DHCP         string        `toml:"dhcp"`
+	Pools        []string      `toml:"pools"` // "first-last"
+	Router       netip.Addr    `toml:"router"`
+	DNS          []netip.Addr  `toml:"dns"`
+	NTP          []netip.Addr  `toml:"ntp"`
+	Domain       string        `toml:"domain"`
+	Lease        time.Duration `toml:"lease"`
+	Reservations []Reservation `toml:"reservation"`
+}
+
+// Reservation ties an address to a phone for ever.
+type Reservation struct {
+	MAC mac.Addr   `toml:"mac"`
+	IP  netip.Addr `toml:"ip"`
+}
+
+// Provision says where phones fetch their configuration.
+type Provision struct {
+	HTTPPort uint16        `toml:"http_port"`
+	TFTPPort uint16        `toml:"tftp_port"` // 0: no TFTP
+	Window   time.Duration `toml:"window"`
+}
+
+// SIP says where phones register.
+type SIP struct {
+	Port      uint16        `toml:"port"`
+	Transport string        `toml:"transport"`
+	Expires   time.Duration `toml:"expires"`
+}
+
+// Media is the range of UDP ports for RTP and RTCP.
+type Media struct {
+	FirstPort uint16 `toml:"first_port"`
+	LastPort  uint16 `toml:"last_port"`
+}
+
+// Gateway is the SIP service in the cloud. An empty address means none.
+type Gateway struct {
+	Address    string     `toml:"address"`
+	Domain     string     `toml:"domain"`
+	ServerName string     `toml:"server_name"`
+	CA         string     `toml:"ca"` // file
+	Local      netip.Addr `toml:"local"`
+	Register   bool       `toml:"register"`
+}
+
+// SiteLine is the site's own line at the gateway.
+type SiteLine struct {
+	AOR          string `toml:"aor"`
+	Number       string `toml:"number"`
+	AuthUser     string `toml:"auth_user"`
+	PasswordFile string `toml:"password_file"`
+}
+
+// Page is the listener for people.
+type Page struct {
+	Listen string `toml:"listen"`
+}
+
+// Languages are the languages that phones can be told to speak (ISO 639-1).
+var Languages = []string{"en", "es", "ja", "de", "fr", "pt"}
+
+// Default returns the configuration that holds where the file says nothing.
+func Default() Config {
+	return Config{
+		Box:       Box{Name: "patchbay", State: "/var/lib/patchbay", Country: "US", TimeZone: "UTC", Language: "en"},
+		Provision: Provision{HTTPPort: 80, TFTPPort: 69, Window: 5 * time.Minute},
+		SIP:       SIP{Port: 5060, Transport: "udp", Expires: 10 * time.Minute},
+		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
+		Media:   Media{FirstPort: 20000, LastPort: 29999},
+		Gateway: Gateway{Register: true},
+		Page:    Page{Listen: ":8443"},
+	}
+}
+
+// LoadConfig reads and checks a file. Every fault is reported at once, each
+// with the file, the key, the value and what to write instead.
+func LoadConfig(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, fmt.Errorf("%s: no such file; copy the example patchbay.toml there, or name yours with --config", path)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	cfg, err := ParseConfig(string(text))
+	if err != nil {
+		return Config{}, prefixed(path, err)
+	}
+	return cfg, nil
+}
+
+// ParseConfig is LoadConfig for a text that is in memory.
+func ParseConfig(text string) (Config, error) {
+	cfg := Default()
+	md, err := toml.Decode(text, &cfg)
+	if err != nil {
+		if pe, ok := errors.AsType[toml.ParseError](err); ok {
+			return Config{}, fmt.Errorf("line %d: %s: %s", pe.Position.Line, pe.LastKey, pe.Message)
+		}
+		return Config{}, err
+	}
+	var faults []error
+	for _, key := range md.Undecoded() {
+		faults = append(faults, fmt.Errorf("%s: no such key; %s", key, suggestion(key, md)))
+	}
+	for i := range cfg.LANs {
+		cfg.LANs[i].setDefaults()
+	}
+	faults = append(faults, cfg.Validate())
+	return cfg, errors.Join(faults...)
+}
+
+func (l *LAN) setDefaults() {
+	if l.DHCP == "" {
+		l.DHCP = "off"
+	}
+	if l.Lease == 0 {
+		// Long enough that a weekend without the box costs no call, short
+		// enough that a replaced phone's address comes back within a day.
+		l.Lease = 12 * time.Hour
+	}
+}
+
+// prefixed puts the file's name before each line of a joined error.
+func prefixed(path string, err error) error {
+	var out []error
+	for line := range strings.Lines(err.Error()) {
+		out = append(out, fmt.Errorf("%s: %s", path, strings.TrimRight(line, "\n")))
+	}
+	return errors.Join(out...)
+}
+
+// suggestion names the known key that a wrong one may have meant.
+func suggestion(key toml.Key, md toml.MetaData) string {
+	best, dist := "", 4
+	for _, known := range knownKeys {
+		if d := distance(key.String(), known); d < dist {
+			best, dist = known, d
+		}
+	}
+	if best == "" {
+		return "remove it, or see the example patchbay.toml for the keys there are"
+	}
+	return "did you mean " + best + "?"
+}
+
+// knownKeys is every key of the file in the form that toml.Key prints.
+var knownKeys = []string{
+	"box.name", "box.state", "box.country", "box.time_zone", "box.language",
+	"lan.interface", "lan.address", "lan.subnet", "lan.dhcp", "lan.pools", "lan.router", "lan.dns", "lan.ntp",
+	"lan.domain", "lan.lease", "lan.reservation.mac", "lan.reservation.ip",
+	"provision.http_port", "provision.tftp_port", "provision.window",
+	"sip.port", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
+	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
+	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen",
+}
+
+// distance is the edit distance of two keys (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diag, row[j+1] = row[j+1], min(diag+cost, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Validate reports every value that can't work, joined, each with its key
+// and what to write instead.
+func (c *Config) Validate() error {
+	var v faults
+	v.check(c.Box.Name != "" && len(c.Box.Name) <= 63, "box.name", c.Box.Name, "give the box a name of 1 to 63 characters")
+	v.check(c.Box.State != "", "box.state", c.Box.State, "name the directory for the database")
+	v.check(len(c.Box.Country) == 2 && strings.ToUpper(c.Box.Country) == c.Box.Country, "box.country", c.Box.Country, `write two capital letters of ISO 3166, such as "DE"`)
+	_, err := time.LoadLocation(c.Box.TimeZone)
+	v.check(err == nil && c.Box.TimeZone != "" && c.Box.TimeZone != "Local", "box.time_zone", c.Box.TimeZone, `write an IANA name, such as "Europe/Berlin"`)
+	v.check(slices.Contains(Languages, c.Box.Language), "box.language", c.Box.Language, "write one of "+strings.Join(Languages, ", "))
+	v.check(len(c.LANs) > 0, "lan", "nothing", "add a [[lan]] section for the interface that has the phones")
+	for i := range c.LANs {
+		c.LANs[i].validate(&v, fmt.Sprintf("lan[%d].", i+1))
+	}
+	c.validateOverlap(&v)
+	v.check(c.Provision.HTTPPort != 0, "provision.http_port", "0", "write 80, the port that phones ask at first")
+	v.check(c.Provision.Window >= time.Minute && c.Provision.Window <= 24*time.Hour, "provision.window", c.Provision.Window.String(), `write a time from "1m" to "24h"`)
+	v.check(c.SIP.Port != 0, "sip.port", "0", "write 5060")
+	v.check(c.SIP.Transport == "udp" || c.SIP.Transport == "tcp", "sip.transport", c.SIP.Transport, `write "udp" or "tcp"`)
+	v.check(c.SIP.Expires >= time.Minute && c.SIP.Expires <= 24*time.Hour, "sip.expires", c.SIP.Expires.String(), `write a time from "1m" to "24h"`)
+	v.check(c.Media.FirstPort >= 1024 && c.Media.FirstPort%2 == 0, "media.first_port", strconv.Itoa(int(c.Media.FirstPort)), "write an even number from 1024")
+	v.check(int(c.Media.LastPort) >= int(c.Media.FirstPort)+99, "media.last_port", strconv.Itoa(int(c.Media.LastPort)), "leave room for 100 ports at least; a call takes four")
+	c.Gateway.validate(&v)
+	c.SiteLine.validate(&v, c.Gateway.Address != "")
+	_, _, err = net.SplitHostPort(c.Page.Listen)
+	v.check(err == nil, "page.listen", c.Page.Listen, `write address and port, such as ":8443"`)
+	return errors.Join(v...)
+}
+
+func (l *LAN) validate(v *faults, at string) {
+	v.check(l.Interface != "", at+"interface", l.Interface, "name the interface as `ip link` shows it")
+	v.check(l.Address.Is4(), at+"address", show(l.Address), "write the box's own IPv4 address on this interface")
+	v.check(l.Subnet.IsValid() && l.Subnet.Addr().Is4(), at+"subnet", l.Subnet.String(), `write address and length, such as "192.168.50.0/24"`)
+	if !l.Address.Is4() || !l.Subnet.IsValid() {
+		return
+	}
+	v.check(l.Subnet.Masked() == l.Subnet, at+"subnet", l.Subnet.String(), "write "+l.Subnet.Masked().String())
+	v.check(l.Subnet.Contains(l.Address), at+"address", show(l.Address), "choose an address inside "+l.Subnet.String())
+	v.check(l.DHCP == "serve" || l.DHCP == "off", at+"dhcp", l.DHCP, `write "serve" or "off"`)
+	v.check(l.Lease >= 2*time.Minute && l.Lease <= 30*24*time.Hour, at+"lease", l.Lease.String(), `write a time from "2m" to "720h"`)
+	v.check(l.DHCP != "serve" || len(l.Pools) > 0, at+"pools", "nothing", `write the addresses to give out, such as ["`+examplePool(l.Subnet)+`"]`)
+	for _, p := range l.Pools {
+		first, last, err := parsePool(p)
+		good := err == nil && l.Subnet.Contains(first) && l.Subnet.Contains(last) && first.Compare(last) <= 0
+		v.check(good, at+"pools", p, "write first-last inside "+l.Subnet.String()+", such as "+examplePool(l.Subnet))
+		v.check(!good || l.Address.Less(first) || last.Less(l.Address), at+"pools", p, "leave out "+l.Address.String()+", which is the box itself")
+	}
+	v.check(!l.Router.IsValid() || l.Subnet.Contains(l.Router), at+"router", show(l.Router), "choose an address inside "+l.Subnet.String()+", or leave it out")
+	for _, r := range l.Reservations {
+		v.check(!r.MAC.IsZero(), at+"reservation.mac", r.MAC.String(), "write the phone's MAC address")
+		v.check(l.Subnet.Contains(r.IP) && r.IP != l.Address, at+"reservation.ip", show(r.IP), "choose a free address inside "+l.Subnet.String())
+	}
+}
+
+// validateOverlap refuses two interfaces with one network: nothing could tell
+// behind which of them a phone is.
+func (c *Config) validateOverlap(v *faults) {
+	for i, a := range c.LANs {
+		for j, b := range c.LANs[:i] {
+			if a.Subnet.IsValid() && b.Subnet.IsValid() {
+				v.check(!a.Subnet.Overlaps(b.Subnet), fmt.Sprintf("lan[%d].subnet", i+1), a.Subnet.String(), fmt.Sprintf("choose a network that does not overlap with lan[%d], %s", j+1, b.Subnet))
+			}
+		}
+	}
+}
+
+func (g *Gateway) validate(v *faults) {
+	if g.Address == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(g.Address)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	v.check(err == nil && host != "" && perr == nil && n > 0, "gateway.address", g.Address, `write host and port, such as "gw.example.com:5061"`)
+	v.check(g.Domain != "", "gateway.domain", g.Domain, "write the domain of your addresses of record at the gateway")
+	if g.CA != "" {
+		_, err := os.Stat(g.CA)
+		v.check(err == nil, "gateway.ca", g.CA, "name a PEM file that this user can read")
+	}
+}
+
+func (s *SiteLine) validate(v *faults, gateway bool) {
+	if s.AOR == "" {
+		return
+	}
+	user, host, ok := strings.Cut(strings.TrimPrefix(s.AOR, "sip:"), "@")
+	v.check(strings.HasPrefix(s.AOR, "sip:") && ok && user != "" && host != "", "site_line.aor", s.AOR, `write it as "sip:site@example.com"`)
+	v.check(gateway, "site_line.aor", s.AOR, "set gateway.address too, or remove the [site_line] section")
+	if s.PasswordFile != "" {
+		_, err := os.Stat(s.PasswordFile)
+		v.check(err == nil, "site_line.password_file", s.PasswordFile, "name a file that this user can read, with the password on its first line")
+	}
+}
+
+// Password reads the first line of the password file; empty without a file.
+func (s *SiteLine) Password() (string, error) {
+	if s.PasswordFile == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(s.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("site_line.password_file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSpace(line), nil
+}
+
+// faults collects what is wrong with a configuration.
+type faults []error
+
+func (f *faults) check(ok bool, key, value, fix string) {
+	if !ok {
+		*f = append(*f, fmt.Errorf("%s = %q: %s", key, value, fix))
+	}
+}
+
+func parsePool(s string) (first, last netip.Addr, err error) {
+	a, b, ok := strings.Cut(s, "-")
+	if !ok {
+		return first, last, fmt.Errorf("%q: want first-last", s)
+	}
+	if first, err = netip.ParseAddr(strings.TrimSpace(a)); err != nil {
+		return first, last, err
+	}
+	last, err = netip.ParseAddr(strings.TrimSpace(b))
+	return first, last, err
+}
+
+func examplePool(p netip.Prefix) string {
+	base := p.Addr().As4()
+	first, last := base, base
+	first[3] |= 100
+	last[3] |= 199
+	if p.Bits() > 24 {
+		first[3], last[3] = base[3]+2, base[3]+3
+	}
+	return netip.AddrFrom4(first).String() + "-" + netip.AddrFrom4(last).String()
+}
+
+// show prints an address for a message; an absent one is empty.
+func show(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

@@ -1,0 +1,86 @@
+package appliance
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestExampleParses keeps the shipped example true: it must be valid as it
+// stands, and name every key that the program knows.
+func TestExampleParses(t *testing.T) {
+	text, err := os.ReadFile("../packaging/patchbay.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	password := t.TempDir() + "/password"
+	if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	example := strings.ReplaceAll(string(text), "/etc/patchbay/site-line.password", password)
+	cfg, err := ParseConfig(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := cfg.SiteLine.Password(); err != nil || got != "secret" {
+		t.Errorf("password = %q, %v", got, err)
+	}
+	for _, key := range knownKeys {
+		name := key[strings.LastIndex(key, ".")+1:]
+		if !strings.Contains(example, name+" ") && !strings.Contains(example, name+"=") {
+			t.Errorf("the example does not explain %s", key)
+		}
+	}
+}
+
+func TestConfigFaults(t *testing.T) {
+	const lan = "[[lan]]\ninterface = \"eth1\"\naddress = \"192.0.2.1\"\nsubnet = \"192.0.2.0/24\"\n"
+	for _, tc := range []struct{ name, text, want string }{
+		{"unknown key", lan + "[sip]\nprot = 5060\n", `sip.prot: no such key; did you mean sip.port?`},
+		{"unknown table", lan + "[telephony]\nx = 1\n", `telephony: no such key; remove it`},
+		{"wrong type", lan + "[sip]\nport = \"5060\"\n", `sip.port`},
+		{"no lan", "", `lan = "nothing": add a [[lan]] section`},
+		{"address outside", strings.Replace(lan, `"192.0.2.1"`, `"198.51.100.1"`, 1), `lan[1].address = "198.51.100.1": choose an address inside 192.0.2.0/24`},
+		{"pool with the box in it", lan + "dhcp = \"serve\"\npools = [\"192.0.2.1-192.0.2.9\"]\n", `leave out 192.0.2.1, which is the box itself`},
+		{"pool the wrong way round", lan + "dhcp = \"serve\"\npools = [\"192.0.2.9-192.0.2.5\"]\n", `write first-last inside 192.0.2.0/24`},
+		{"serve without pool", lan + "dhcp = \"serve\"\n", `write the addresses to give out, such as ["192.0.2.100-192.0.2.199"]`},
+		{"mode", lan + "dhcp = \"on\"\n", `lan[1].dhcp = "on": write "serve" or "off"`},
+		{"zone", lan + "[box]\ntime_zone = \"Berlin\"\n", `box.time_zone = "Berlin": write an IANA name`},
+		{"gateway without port", lan + "[gateway]\naddress = \"gw.example.com\"\ndomain = \"example.com\"\n", `gateway.address = "gw.example.com": write host and port`},
+		{"overlap", lan + strings.Replace(lan, "eth1", "eth2", 1), `lan[2].subnet = "192.0.2.0/24": choose a network that does not overlap with lan[1]`},
+		{"odd port", lan + "[media]\nfirst_port = 20001\n", `media.first_port = "20001": write an even number`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := ParseConfig(tc.text)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v\nwant … %s …", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestLoadConfigNamesTheFileInEachLine(t *testing.T) {
+	path := t.TempDir() + "/patchbay.toml"
+	if err := os.WriteFile(path, []byte("[sip]\nport = 0\ntransport = \"smoke\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := LoadConfig(path)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for line := range strings.Lines(err.Error()) {
+		if !strings.HasPrefix(line, path+": ") {
+			t.Errorf("line without the file: %q", line)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add("[sip]\nport = 5060\n")
+	f.Add("[[lan]]\naddress = \"192.0.2.1\"\nsubnet = \"192.0.2.0/24\"\npools = [\"192.0.2.5-192.0.2.9\"]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if cfg, err := ParseConfig(text); err == nil && len(cfg.LANs) == 0 {
+			t.Errorf("accepted a configuration without a LAN: %q", text)
+		}
+	})
+}
