@@ -1,0 +1,189 @@
+package appliance
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// The certificates of the box start far in the past, so that they are valid
+// on a box whose clock has not been set since the power came back.
+var notBefore = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const (
+	caYears = 30
+	// leafLife is under the 825 days that browsers accept of a private CA.
+	leafLife = 800 * 24 * time.Hour
+)
+
+// authority is the box's own CA, kept in the state directory.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// loadAuthority reads the CA, or makes it at first start.
+func loadAuthority(dir, box string) (*authority, error) {
+	certFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
+	certPEM, err := os.ReadFile(certFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeAuthority(certFile, keyFile, box)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the box's CA: %w", err)
+	}
+	keyPEM, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the box's CA: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s do not fit together: %w; restore them from a backup, or remove both for a new CA", certFile, keyFile, err)
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: want an ECDSA key", keyFile)
+	}
+	return &authority{cert: pair.Leaf, key: key}, nil
+}
+
+func makeAuthority(certFile, keyFile, box string) (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the key of the box's CA: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial(),
+		Subject:               pkix.Name{CommonName: box + " local CA", Organization: []string{"Patchbay"}},
+		NotBefore:             notBefore,
+		NotAfter:              notBefore.AddDate(caYears, 0, 0),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		MaxPathLenZero:        true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make the box's CA: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("make the box's CA: %w", err)
+	}
+	// The key first: a certificate without its key would stop the next start.
+	if err := writeDurably(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})); err != nil {
+		return nil, err
+	}
+	if err := writeDurably(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("read back the box's CA: %w", err)
+	}
+	return &authority{cert: cert, key: key}, nil
+}
+
+// leaf makes a certificate for the page. It lives in memory only: a new one
+// is made at every start, so that it never runs out and follows the box's
+// addresses.
+func (a *authority) leaf(now time.Time, names []string, addrs []netip.Addr) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make the page's key: %w", err)
+	}
+	start := now.Add(-24 * time.Hour)
+	if start.Before(notBefore) { // the clock is not set yet
+		start = notBefore
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(),
+		Subject:      pkix.Name{CommonName: names[0]},
+		NotBefore:    start,
+		NotAfter:     start.Add(leafLife),
+		DNSNames:     names,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, ip := range addrs {
+		template.IPAddresses = append(template.IPAddresses, ip.AsSlice())
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make the page's certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}, nil
+}
+
+// fingerprint is the SHA-256 of the CA certificate, the value that a person
+// compares before trusting it.
+func (a *authority) fingerprint() string {
+	sum := sha256.Sum256(a.cert.Raw)
+	parts := make([]string, len(sum))
+	for i, b := range sum {
+		parts[i] = fmt.Sprintf("%02X", b)
+	}
+	return strings.Join(parts, ":")
+}
+
+func serial() *big.Int {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		panic(err) // crypto/rand never fails on Linux: the process could not go on safely
+	}
+	return n.Add(n, big.NewInt(1))
+}
+
+// loadKey reads the key that seals secrets in the database, or makes it.
+func loadKey(dir string) ([]byte, error) {
+	file := filepath.Join(dir, "secret.key")
+	key, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, 32)
+		rand.Read(key)
+		return key, writeDurably(file, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the database: %w", err)
+	}
+	if len(key) != 32 {
+		return nil, fmt.Errorf("%s: %d bytes instead of 32; restore it from a backup", file, len(key))
+	}
+	return key, nil
+}
+
+// writeDurably writes a file that only the box may read, and returns when
+// file and directory are on disk: a power cut leaves the whole file or none.
+func writeDurably(file string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(content)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	if err := os.Rename(tmp.Name(), file); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,66 @@
+package appliance
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestAuthorityStaysAndSignsTheLeaf(t *testing.T) {
+	dir := t.TempDir()
+	first, err := loadAuthority(dir, "patchbay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadAuthority(dir, "patchbay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.fingerprint() != again.fingerprint() {
+		t.Error("a restart changed the CA")
+	}
+	if info, err := os.Stat(dir + "/ca.key"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v, %v", info.Mode(), err)
+	}
+	for _, now := range []time.Time{time.Now(), time.Unix(0, 0)} { // and with a clock that was never set
+		pair, err := again.leaf(now, []string{"patchbay.local"}, []netip.Addr{netip.MustParseAddr("192.0.2.1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(first.cert)
+		at := max(now.Unix(), notBefore.Unix())
+		for _, host := range []string{"patchbay.local", "192.0.2.1"} {
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, CurrentTime: time.Unix(at, 0)}); err != nil {
+				t.Errorf("%s at %v: %v", host, now, err)
+			}
+		}
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "evil.example", CurrentTime: time.Unix(at, 0)}); err == nil {
+			t.Error("a foreign name was accepted")
+		}
+	}
+}
+
+func TestKeyStays(t *testing.T) {
+	dir := t.TempDir()
+	a, err := loadKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := loadKey(dir)
+	if err != nil || string(a) != string(b) {
+		t.Errorf("the key changed: %v", err)
+	}
+	if err := os.WriteFile(dir+"/secret.key", a[:9], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadKey(dir); err == nil {
+		t.Error("a cut key was accepted")
+	}
+}
