@@ -1,0 +1,71 @@
+# Patchbay. `make demo` shows the main job, `make test` passes the tests;
+# neither needs root or anything but Go. The rest says what it needs.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+TOOL     = $(GO) tool -modfile=.ci/tools/go.mod
+# RACE=1 runs the tests under the race detector, which needs a C compiler.
+RACE    ?=
+TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
+TESTFLAGS = $(if $(RACE),-race) -v -timeout 5m
+COUNT    = awk -f .ci/testcount.awk
+
+SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'appliance/store/migrations/*' packaging/patchbay.toml)
+
+.PHONY: demo demo-once build test check lab bench corpora browser systemd clean
+
+bin/patchbay: $(SOURCES)
+	$(BUILD) -o $@ ./cmd/patchbay
+
+build: bin/patchbay
+
+demo: bin/patchbay
+	bin/patchbay demo
+
+demo-once: bin/patchbay
+	bin/patchbay demo --once
+
+test:
+	@$(TESTENV) $(GO) test $(TESTFLAGS) ./... 2>&1 | $(COUNT)
+
+# Formatting, vet, staticcheck, both architectures, static and small.
+check:
+	@unformatted="$$($(TOOL) gofumpt -l $$(git ls-files '*.go'))"; \
+	  test -z "$$unformatted" || { echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags lab ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) staticcheck -tags lab ./...
+	GOARCH=amd64 $(BUILD) -o bin/patchbay-amd64 ./cmd/patchbay
+	GOARCH=arm64 $(BUILD) -o bin/patchbay-arm64 ./cmd/patchbay
+	@for f in bin/patchbay-amd64 bin/patchbay-arm64; do \
+	  size=$$(stat -c %s $$f); echo "$$f: $$size bytes"; \
+	  test $$size -lt 41943040 || { echo "$$f: over 40 MiB"; exit 1; }; \
+	  ! LC_ALL=C grep -qa 'ld-linux' $$f || { echo "$$f: not static"; exit 1; }; \
+	done
+
+# Root; network namespaces and foreign peers (see appliance/lab/netns).
+lab: bin/patchbay
+	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 10m ./appliance/lab/netns 2>&1 | $(COUNT)
+	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 5m ./dhcp 2>&1 | $(COUNT)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Third-party messages, read from the folder that PATCHBAY_CORPORA names.
+corpora:
+	@test -n "$(PATCHBAY_CORPORA)" || { echo "set PATCHBAY_CORPORA to the folder with sip/, dhcp/ and tftp/"; exit 1; }
+	@PATCHBAY_CORPORA=$(abspath $(PATCHBAY_CORPORA)) $(TESTENV) $(GO) test -v -count=1 -run Corpora ./... 2>&1 | $(COUNT)
+
+# Headless Chromium; needs node, npm and /usr/bin/chromium.
+browser: bin/patchbay
+	appliance/web/browser/run
+
+# Root; boots real systemd in a container (debootstrap, systemd-container).
+systemd: bin/patchbay
+	PATCHBAY_BIN=$(abspath bin/patchbay) systemd/nspawn-test.sh
+
+clean:
+	rm -rf bin dist
