@@ -1,0 +1,121 @@
+package enrol
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"patchbay/dhcp/mac"
+)
+
+// The errors that callers tell apart.
+var (
+	ErrUnknownPhone   = errors.New("no such phone in the inventory")
+	ErrUnknownAccount = errors.New("this phone has no such account")
+	ErrUnknownLine    = errors.New("no such line")
+	ErrInvalid        = errors.New("not accepted")      // wrapped by every fault of an edit
+	ErrFull           = errors.New("inventory is full") // see MaxPhones
+	ErrInUse          = errors.New("still in use")      // what is to be removed is needed by something
+	ErrConflict       = errors.New("taken already")     // wrapped, with ErrInvalid, where a number is not unique
+	ErrNotAPhone      = errors.New("not a phone's MAC address")
+)
+
+// MaxPhones bounds the inventory, so that a host that invents MAC addresses
+// fills neither memory nor disk.
+const MaxPhones = 5000
+
+// Line is what a user is reached by at the gateway, and on this site.
+type Line struct {
+	ID           int64 // 0: new
+	AOR          string
+	DisplayName  string
+	Number       string // as the gateway knows it, usually E.164 with +
+	Extension    string // digits only; may be empty
+	AuthUser     string // digest user at the gateway; empty: no registration of its own
+	AuthPassword string // never leaves the box, never shown
+	// Site marks the site line, of which there is one at most.
+	Site bool
+}
+
+// PhoneRecord is a phone as it is stored.
+type PhoneRecord struct {
+	MAC      mac.Addr
+	Vendor   string
+	Model    string
+	Firmware string
+	Language string // ISO 639-1; empty: the site's
+	// Slots is the number of accounts that an administrator chose; 0 leaves
+	// it to the catalogue.
+	Slots     int
+	FirstSeen time.Time
+	LastSeen  time.Time
+	Enrolled  time.Time // zero: waiting on activation
+}
+
+// AccountRecord is an account as it is stored.
+type AccountRecord struct {
+	mac.Account
+	Username string
+	Password string // sealed by the store
+	LineID   int64  // 0: nobody is signed in
+}
+
+// BoundAddress is an address that an administrator vouched for. A phone has
+// one at most.
+type BoundAddress struct {
+	IP       netip.Addr
+	MAC      mac.Addr
+	Evidence mac.Evidence // Bound; an approval for once is never stored
+	Since    time.Time
+}
+
+// Inventory is all that a Store holds.
+type Inventory struct {
+	Phones    []PhoneRecord
+	Accounts  []AccountRecord
+	Lines     []Line
+	Addresses []BoundAddress
+}
+
+// Store is where the inventory outlives the process. Each method but Seen
+// returns when its change is on disk, whole or not at all.
+type Store interface {
+	// Inventory returns everything; it is called once, at start.
+	Inventory(ctx context.Context) (Inventory, error)
+	// PutPhone writes a phone and adds the accounts given; an account that
+	// exists is left alone.
+	PutPhone(ctx context.Context, p PhoneRecord, add []AccountRecord) error
+	// DropAccounts writes a phone and removes its accounts above slot last.
+	DropAccounts(ctx context.Context, p PhoneRecord, last uint8) error
+	// DeletePhone removes a phone with its accounts and its address.
+	DeletePhone(ctx context.Context, m mac.Addr) error
+	// PutAccount replaces identity and line of an account that exists.
+	PutAccount(ctx context.Context, a AccountRecord) error
+	// PutLine writes a line and returns its id; id 0 makes a new one.
+	PutLine(ctx context.Context, l Line) (int64, error)
+	// DeleteLine removes a line and takes its accounts off it.
+	DeleteLine(ctx context.Context, id int64) error
+	// PutAddress writes a bound address, the only one of its phone.
+	PutAddress(ctx context.Context, b BoundAddress) error
+	// DeleteAddress forgets a bound address.
+	DeleteAddress(ctx context.Context, ip netip.Addr) error
+	// Seen notes when a phone was last heard of. It returns at once.
+	Seen(m mac.Addr, at time.Time)
+}
+
+// PhoneSummary is a phone as a list shows it. It holds no secret.
+type PhoneSummary struct {
+	PhoneRecord
+	Accounts []AccountSummary // by slot
+	Address  netip.Addr       // bound by an administrator; zero: none
+}
+
+// AccountSummary is an account as a list shows it. It holds no secret.
+type AccountSummary struct {
+	Account  mac.Account
+	Username string
+	LineID   int64 // 0: nobody is signed in
+	Name     string
+	Number   string
+}
