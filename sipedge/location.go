@@ -1,8 +1,11 @@
 package sipedge
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"patchbay/dhcp/mac"
@@ -71,4 +74,155 @@ type LegQuality struct {
 	Lost     uint64
 	Jitter   time.Duration
 	MOS      float64 // 0 if not measured, else 1 to 4.5 (ITU-T G.107 E-model)
+}
+
+// Location knows where the accounts are registered. It is in memory; the
+// [BindingStore] behind it is the copy that survives. All its methods may be
+// called at any time.
+type Location struct {
+	store BindingStore
+	now   func() time.Time
+
+	mu       sync.RWMutex
+	bindings map[mac.Account]Binding
+	perIP    map[netip.Addr]int // bindings at each address
+}
+
+func newLocation(store BindingStore, now func() time.Time) *Location {
+	return &Location{store: store, now: now, bindings: make(map[mac.Account]Binding), perIP: make(map[netip.Addr]int)}
+}
+
+// restore reads the bindings of the last run. Those that are over by now are
+// deleted; connections did not survive.
+func (l *Location) restore(ctx context.Context) error {
+	stored, err := l.store.Bindings(ctx)
+	if err != nil {
+		return err
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range stored {
+		if !b.Expires.After(now) {
+			l.store.Delete(b.Account)
+			continue
+		}
+		b.FlowLost = b.Flow().stream()
+		l.insert(b)
+	}
+	return nil
+}
+
+// Binding returns the live binding of an account. A binding whose FlowLost is
+// set can't be reached until the phone comes back.
+func (l *Location) Binding(a mac.Account) (Binding, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	b, ok := l.bindings[a]
+	if !ok || !b.Expires.After(l.now()) {
+		return Binding{}, false
+	}
+	return b, true
+}
+
+// Bindings returns all bindings, ordered by account.
+func (l *Location) Bindings() []Binding {
+	l.mu.RLock()
+	all := make([]Binding, 0, len(l.bindings))
+	for _, b := range l.bindings {
+		all = append(all, b)
+	}
+	l.mu.RUnlock()
+	slices.SortFunc(all, func(a, b Binding) int { return a.Account.Compare(b.Account) })
+	return all
+}
+
+// On returns the accounts that are registered over a flow, ordered. A phone
+// with two lines has two over one connection.
+func (l *Location) On(f Flow) []mac.Account {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var on []mac.Account
+	if l.perIP[f.Remote.Addr()] == 0 {
+		return nil
+	}
+	for a, b := range l.bindings {
+		if b.Flow() == f && !b.FlowLost {
+			on = append(on, a)
+		}
+	}
+	slices.SortFunc(on, mac.Account.Compare)
+	return on
+}
+
+// knows says whether somebody is registered from this address.
+func (l *Location) knows(ip netip.Addr) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.perIP[ip] > 0
+}
+
+func (l *Location) hasFlow(f Flow) bool { return len(l.On(f)) > 0 }
+
+// insert and drop keep the count per address. Both want mu held.
+func (l *Location) insert(b Binding) {
+	l.drop(b.Account)
+	l.bindings[b.Account] = b
+	l.perIP[b.Source.Addr()]++
+}
+
+func (l *Location) drop(a mac.Account) {
+	old, ok := l.bindings[a]
+	if !ok {
+		return
+	}
+	delete(l.bindings, a)
+	if ip := old.Source.Addr(); l.perIP[ip] <= 1 {
+		delete(l.perIP, ip)
+	} else {
+		l.perIP[ip]--
+	}
+}
+
+// lose marks the bindings of a connection that is gone and returns them.
+func (l *Location) lose(f Flow) []Binding {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.perIP[f.Remote.Addr()] == 0 {
+		return nil
+	}
+	var lost []Binding
+	for a, b := range l.bindings {
+		if b.Flow() == f && !b.FlowLost {
+			b.FlowLost = true
+			l.bindings[a] = b
+			lost = append(lost, b)
+		}
+	}
+	return sortBindings(lost)
+}
+
+// expire removes what is over and returns it.
+func (l *Location) expire() []Binding {
+	now := l.now()
+	l.mu.Lock()
+	var over []Binding
+	for a, b := range l.bindings {
+		if !b.Expires.After(now) {
+			l.drop(a)
+			over = append(over, b)
+		}
+	}
+	l.mu.Unlock()
+	for _, b := range over {
+		l.store.Delete(b.Account)
+	}
+	return sortBindings(over)
+}
+
+func sortBindings(b []Binding) []Binding {
+	slices.SortFunc(b, func(a, b Binding) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), a.Account.Compare(b.Account))
+	})
+	return b
 }

@@ -1,0 +1,83 @@
+package sipedge
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+
+	"patchbay/appliance/story"
+)
+
+// admit judges a datagram. It returns the bytes that sipgo shall parse, or nil.
+func (e *Endpoint) admit(data []byte, flow Flow) []byte {
+	if len(bytes.Trim(data, "\r\n\x00")) == 0 {
+		return nil // keep-alive: it has done its work on the way here
+	}
+	if !e.limits.allow(flow.Remote.Addr()) {
+		return nil
+	}
+	head := headEnd(data)
+	if head < 0 {
+		// Without the empty line; what is there decides about an answer.
+		m, _ := scan(data, nil)
+		e.refuse(&m, badRequest("message without the empty line after its header"), flow)
+		return nil
+	}
+	m, f := scan(data[:head], data[head:])
+	if len(data) > maxDatagram {
+		f = &fault{status: 513, reason: "Message Too Large", detail: "datagram longer than 32 KiB"}
+	}
+	return e.admitMessage(&m, f, data, flow)
+}
+
+// admitMessage judges a message that was split. It returns the bytes that
+// sipgo shall parse, or nil.
+func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []byte {
+	f = f.or(judge(m, flow))
+	if f != nil {
+		e.refuse(m, f, flow)
+		return nil
+	}
+	if m.odd {
+		raw = m.write()
+	}
+	if m.status == 0 {
+		callID, _ := m.get("call-id")
+		cseq, _ := m.get("cseq")
+		number, _, _ := strings.Cut(cseq, " ")
+		e.dispatch.arrive(m.method, callID, m.branch(), trimZeros(number))
+	}
+	return raw
+}
+
+// refuse answers a bad request without a transaction, if it can be answered,
+// and puts it on the story of the phone at that address.
+func (e *Endpoint) refuse(m *message, f *fault, flow Flow) {
+	e.log.Debug("bad message", "peer", flow.Remote.String(), "status", f.status, "err", f.detail)
+	if owner, _ := e.whois.Whois(flow.Remote.Addr()); !owner.IsZero() && e.limits.mayComplain(flow.Remote.Addr()) {
+		e.record(owner, story.Event{
+			Time: e.now(), Proto: story.SIP, Dir: story.In, Code: story.BadMessage,
+			Args: story.Args{IP: flow.Remote.Addr(), Via: flow.Transport, Status: f.status, Detail: f.detail},
+		})
+	}
+	to, reply := m.reply(f, flow, e.dispatch.secret)
+	if reply == nil {
+		return
+	}
+	e.writeRaw(reply, flow, to)
+}
+
+// writeRaw sends bytes over a flow, past sipgo.
+func (e *Endpoint) writeRaw(b []byte, flow Flow, to netip.AddrPort) {
+	if !flow.stream() {
+		for _, p := range e.packets {
+			if p.local == flow.Local {
+				p.write(b, to)
+			}
+		}
+		return
+	}
+	for _, l := range e.streams {
+		l.write(b, flow)
+	}
+}

@@ -1,0 +1,428 @@
+package sipedge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// ErrCancelled is the cause of a request's context when the caller sent
+// CANCEL (RFC 3261 §9.2).
+var ErrCancelled = errors.New("cancelled by the caller")
+
+// Waiting times of the dispatcher. All bound how long one message can wait
+// for another one of the same Call-ID.
+const (
+	// A message that sipgo took for itself (a retransmission, the ACK of a
+	// refusal) never reaches a handler; the next one waits no longer than this.
+	unclaimedWait = 50 * time.Millisecond
+	// A handler that neither answers nor returns holds up the others for this long.
+	runningWait = 2 * time.Second
+	// A CANCEL waits for the INVITE that it overtook, and an INVITE is
+	// remembered as cancelled before it came.
+	overtakenWait = 500 * time.Millisecond
+	cancelMemory  = 5 * time.Second
+	// Branches of INVITEs are remembered as long as their transactions live (64*T1 and some).
+	inviteMemory = 40 * time.Second
+)
+
+// Handler serves one request. It runs in a goroutine of its own, and a panic
+// in it is answered 500.
+//
+// Handlers of the same Call-ID start in the order in which the requests
+// arrived, and one runs at a time, with one exception: an INVITE stops holding
+// up the others as soon as its handler answers, with whatever status, or calls
+// [Request.Release]. An INVITE handler must not return before its final answer.
+type Handler func(r *Request)
+
+// Request is one request together with its transaction.
+type Request struct {
+	*sip.Request
+	Tx   sip.ServerTransaction
+	Flow Flow // where it came from, and where its dialog's requests go to
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	tag    string
+	free   func()
+}
+
+// Context ends when the INVITE is cancelled (its cause is [ErrCancelled]),
+// when the transaction ends without an answer, or when the handler returns.
+func (r *Request) Context() context.Context { return r.ctx }
+
+// Release lets the next request of the same Call-ID start. Respond does so
+// too. It may be called more than once.
+func (r *Request) Release() { r.free() }
+
+// Tag is the tag that all answers to the request carry in To (RFC 3261
+// §8.2.6.2). If the request has one already, it is that.
+func (r *Request) Tag() string { return r.tag }
+
+// Response makes an answer with the headers of RFC 3261 §8.2.6 and our tag.
+func (r *Request) Response(status int, reason string, body []byte) *sip.Response {
+	res := sip.NewResponseFromRequest(r.Request, status, reason, body)
+	if to := res.To(); to != nil && status > 100 {
+		to.Params.Add("tag", r.tag)
+	}
+	return res
+}
+
+// Send sends an answer that [Request.Response] made.
+func (r *Request) Send(res *sip.Response) error {
+	defer r.free()
+	return r.Tx.Respond(res)
+}
+
+// Respond answers without a body.
+func (r *Request) Respond(status int, reason string, headers ...sip.Header) error {
+	res := r.Response(status, reason, nil)
+	for _, h := range headers {
+		res.AppendHeader(h)
+	}
+	return r.Send(res)
+}
+
+// ticket stands for one message from its arrival to the start of its handler.
+type ticket struct {
+	key     string
+	arrived time.Time
+	claimed bool
+	done    chan struct{} // closed when the next one may start
+	once    sync.Once
+}
+
+func (t *ticket) finish() { t.once.Do(func() { close(t.done) }) }
+
+// lane is what is under way for one Call-ID.
+type lane struct {
+	queue    []*ticket
+	invites  map[string]*inviteState // by branch
+	lastUsed time.Time
+}
+
+type inviteState struct {
+	seen      time.Time
+	request   *Request // set while its handler runs
+	cancelled time.Time
+}
+
+// dispatcher orders the handlers of each Call-ID. sipgo starts a goroutine
+// per message without any order (a CANCEL overtook its INVITE in 309 of 500
+// tries), so the order is taken where the bytes are read, by arrive, and
+// restored where the handlers start, by serve.
+type dispatcher struct {
+	log    *slog.Logger
+	now    func() time.Time
+	secret []byte // makes tags that are the same for a retransmission
+
+	handlers map[sip.RequestMethod]Handler // complete before the first message
+	other    Handler
+
+	mu    sync.Mutex
+	lanes map[string]*lane
+
+	running sync.WaitGroup
+}
+
+func newDispatcher(secret []byte, now func() time.Time, log *slog.Logger) *dispatcher {
+	return &dispatcher{
+		log: log, now: now, secret: secret,
+		handlers: make(map[sip.RequestMethod]Handler),
+		lanes:    make(map[string]*lane),
+	}
+}
+
+func ticketKey(method, branch, cseq string) string { return method + " " + branch + " " + cseq }
+
+// arrive notes a request in the order of arrival. It is called by the reader
+// of the socket and does not block.
+func (d *dispatcher) arrive(method, callID, branch, cseq string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.now()
+	l := d.lanes[callID]
+	if l == nil {
+		l = &lane{}
+		d.lanes[callID] = l
+	}
+	l.lastUsed = now
+	if l.invites[branch] != nil {
+		// A retransmission, a CANCEL or the ACK of a refusal: sipgo's
+		// transaction takes it.
+		return
+	}
+	if method == "INVITE" {
+		if l.invites == nil {
+			l.invites = make(map[string]*inviteState)
+		}
+		l.invites[branch] = &inviteState{seen: now}
+	}
+	key := ticketKey(method, branch, cseq)
+	for _, t := range l.queue {
+		if t.key == key {
+			return // a retransmission of what is still waiting
+		}
+	}
+	l.queue = append(l.queue, &ticket{key: key, arrived: now, done: make(chan struct{})})
+}
+
+// claim finds the ticket of a request and waits for its turn.
+func (d *dispatcher) claim(callID, key string) *ticket {
+	d.mu.Lock()
+	l := d.lanes[callID]
+	var mine *ticket
+	if l != nil {
+		for _, t := range l.queue {
+			if t.key == key && !t.claimed {
+				mine = t
+				t.claimed = true
+				break
+			}
+		}
+	}
+	if mine == nil {
+		// Not seen by the reader, or a second copy: there is nothing to order.
+		d.mu.Unlock()
+		return &ticket{done: make(chan struct{})}
+	}
+	for l.queue[0] != mine {
+		first := l.queue[0]
+		wait := runningWait
+		if !first.claimed {
+			wait = unclaimedWait
+		}
+		d.mu.Unlock()
+		first.waitDone(wait)
+		d.mu.Lock()
+		if len(l.queue) > 0 && l.queue[0] == first && (wait == runningWait || !first.claimed) {
+			l.queue = l.queue[1:]
+		}
+	}
+	d.mu.Unlock()
+	return mine
+}
+
+func (t *ticket) waitDone(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-t.done:
+	case <-timer.C:
+	}
+}
+
+// finish lets the next ticket of the lane start.
+func (d *dispatcher) finish(callID string, t *ticket) {
+	t.finish()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[callID]
+	if l == nil {
+		return
+	}
+	for i, q := range l.queue {
+		if q == t {
+			l.queue = append(l.queue[:i], l.queue[i+1:]...)
+			break
+		}
+	}
+	if len(l.queue) == 0 && len(l.invites) == 0 {
+		delete(d.lanes, callID)
+	}
+}
+
+// sweep forgets what nobody claimed and INVITEs whose transactions are over.
+func (d *dispatcher) sweep() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.now()
+	for id, l := range d.lanes {
+		for len(l.queue) > 0 && !l.queue[0].claimed && now.Sub(l.queue[0].arrived) > time.Second {
+			l.queue[0].finish()
+			l.queue = l.queue[1:]
+		}
+		for branch, inv := range l.invites {
+			if inv.request == nil && now.Sub(inv.seen) > inviteMemory {
+				delete(l.invites, branch)
+			}
+		}
+		if len(l.queue) == 0 && len(l.invites) == 0 {
+			delete(d.lanes, id)
+		}
+	}
+}
+
+// serve runs the handler of a request; sipgo calls it in a goroutine.
+func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
+	d.running.Add(1)
+	defer d.running.Done()
+	r := d.wrap(req, tx)
+	defer r.cancel(context.Canceled)
+	callID, branch, cseq := requestIDs(req)
+	t := d.claim(callID, ticketKey(string(req.Method), branch, cseq))
+	r.free = func() { d.finish(callID, t) }
+	defer r.free()
+	defer d.recover(r)
+
+	if req.Method == sip.CANCEL {
+		d.cancelOvertaken(r, callID, branch)
+		return
+	}
+	handle, ok := d.handlers[req.Method]
+	if !ok {
+		handle = d.other
+	}
+	if req.Method != sip.INVITE {
+		handle(r)
+		return
+	}
+	if !d.enterInvite(r, callID, branch) {
+		return
+	}
+	defer d.leaveInvite(callID, branch)
+	handle(r)
+}
+
+// wrap makes the request that handlers see.
+func (d *dispatcher) wrap(req *sip.Request, tx sip.ServerTransaction) *Request {
+	r := &Request{Request: req, Tx: tx, Flow: flowOf(req, tx)}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	r.tag = toTag(req, d.secret)
+	if tx == nil {
+		return r
+	}
+	if req.Method == sip.INVITE && !tx.OnCancel(func(*sip.Request) { r.cancel(ErrCancelled) }) {
+		r.cancel(ErrCancelled)
+	}
+	tx.OnTerminate(func(_ string, err error) { r.cancel(err) })
+	return r
+}
+
+// enterInvite notes that the handler of an INVITE runs. It is false if a
+// CANCEL came first, and then the INVITE is answered already.
+func (d *dispatcher) enterInvite(r *Request, callID, branch string) bool {
+	d.mu.Lock()
+	l := d.lanes[callID]
+	if l == nil {
+		l = &lane{}
+		d.lanes[callID] = l
+	}
+	if l.invites == nil {
+		l.invites = make(map[string]*inviteState)
+	}
+	inv := l.invites[branch]
+	if inv == nil {
+		inv = &inviteState{seen: d.now()}
+		l.invites[branch] = inv
+	}
+	inv.request = r
+	cancelled := !inv.cancelled.IsZero() && d.now().Sub(inv.cancelled) < cancelMemory
+	d.mu.Unlock()
+	if cancelled {
+		d.leaveInvite(callID, branch)
+		d.respond(r, sip.StatusRequestTerminated, "Request Terminated")
+		return false
+	}
+	return true
+}
+
+func (d *dispatcher) leaveInvite(callID, branch string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.lanes[callID]; l != nil && l.invites[branch] != nil {
+		l.invites[branch].request = nil
+		l.invites[branch].seen = d.now()
+	}
+}
+
+// cancelOvertaken serves a CANCEL that found no transaction: it overtook its
+// INVITE, or there is none (RFC 3261 §9.2).
+func (d *dispatcher) cancelOvertaken(r *Request, callID, branch string) {
+	deadline := time.NewTimer(overtakenWait)
+	defer deadline.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		d.mu.Lock()
+		var inv *inviteState
+		if l := d.lanes[callID]; l != nil {
+			inv = l.invites[branch]
+		}
+		var running *Request
+		if inv != nil {
+			running = inv.request
+		}
+		d.mu.Unlock()
+		if inv == nil {
+			d.respond(r, sip.StatusCallTransactionDoesNotExists, "Call/Transaction Does Not Exist")
+			return
+		}
+		if running != nil {
+			d.respond(r, sip.StatusOK, "OK")
+			d.respond(running, sip.StatusRequestTerminated, "Request Terminated")
+			running.cancel(ErrCancelled)
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			d.mu.Lock()
+			inv.cancelled = d.now()
+			d.mu.Unlock()
+			d.respond(r, sip.StatusOK, "OK")
+			return
+		}
+	}
+}
+
+func (d *dispatcher) respond(r *Request, status int, reason string) {
+	if err := r.Tx.Respond(r.Response(status, reason, nil)); err != nil {
+		d.log.Debug("answer", "status", status, "err", err)
+	}
+}
+
+// recover answers 500 for a handler that panicked, so that one message can't
+// end the process.
+func (d *dispatcher) recover(r *Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	d.log.Error("handler panicked", "method", string(r.Method), "err", fmt.Sprint(v), "stack", string(debug.Stack()))
+	if r.Method != sip.ACK {
+		d.respond(r, sip.StatusInternalServerError, "Server Internal Error")
+	}
+}
+
+// requestIDs reads what names a request: Call-ID, branch of the top Via, CSeq number.
+func requestIDs(req *sip.Request) (callID, branch, cseq string) {
+	if h := req.CallID(); h != nil {
+		callID = h.Value()
+	}
+	if h := req.Via(); h != nil {
+		branch, _ = h.Params.Get("branch")
+	}
+	if h := req.CSeq(); h != nil {
+		cseq = fmt.Sprint(h.SeqNo)
+	}
+	return callID, branch, cseq
+}
+
+// flowOf says where a request came from.
+func flowOf(req *sip.Request, tx sip.ServerTransaction) Flow {
+	f := Flow{Transport: sip.NetworkToLower(req.Transport())}
+	f.Remote, _ = netip.ParseAddrPort(req.Source())
+	f.Remote = unmap(f.Remote)
+	if t, ok := tx.(*sip.ServerTx); ok && t != nil && t.Connection() != nil {
+		f.Local = addrPortOf(t.Connection().LocalAddr())
+	}
+	return f
+}

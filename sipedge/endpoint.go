@@ -1,0 +1,226 @@
+package sipedge
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// EndpointConfig is what an [Endpoint] has to know beforehand.
+type EndpointConfig struct {
+	Listen  []netip.AddrPort // UDP and TCP on each; LAN addresses, not 0.0.0.0, as answers leave from the address that was asked
+	Realm   string           // of the digest challenges
+	Expires time.Duration    // longest registration granted; 0 means an hour
+	Now     func() time.Time // nil means time.Now
+	Tick    func()           // called at least every 2 s while all loops live; may be nil
+}
+
+// Task is a goroutine that lives as long as the program.
+type Task interface {
+	fmt.Stringer
+	// Run returns nil when ctx ends, or why it can't go on.
+	Run(ctx context.Context) error
+}
+
+// Endpoint is the LAN side of SIP: sockets, transactions, the registrar and
+// the location of the phones. Calls are added to it with [Endpoint.Handle].
+type Endpoint struct {
+	cfg        EndpointConfig
+	accounts   Accounts
+	whois      Whois
+	registered func(mac.Account, netip.Addr)
+	record     func(mac.Addr, story.Event)
+	log        *slog.Logger
+	now        func() time.Time
+
+	ua       *sipgo.UserAgent
+	server   *sipgo.Server
+	client   *sipgo.Client
+	dispatch *dispatcher
+	location *Location
+	nonces   *nonces
+	limits   *limiter
+	decoy    string
+
+	packets []*packetListener
+	streams []*streamListener
+}
+
+// setGlobals sets what sipgo keeps per process: no message is too long for
+// UDP (it refuses even responses beyond 1300 bytes, and a usual INVITE of a
+// phone has that), and its package logger stays silent, because it writes
+// whole messages at error level.
+var setGlobals = sync.OnceFunc(func() {
+	sip.UDPMTUSize = 65535
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+})
+
+// NewEndpoint binds the sockets of all listeners, UDP and TCP, and restores
+// the bindings: UDP phones are reachable at once, those of TCP are marked flow
+// lost. registered is called after each successful REGISTER with the phone's
+// address; like record it must not block. Nothing is read before the tasks run.
+func NewEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, whois Whois, bindings BindingStore,
+	registered func(mac.Account, netip.Addr), record func(mac.Addr, story.Event), log *slog.Logger,
+) (*Endpoint, error) {
+	setGlobals()
+	if cfg.Expires == 0 {
+		cfg.Expires = time.Hour
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Tick == nil {
+		cfg.Tick = func() {}
+	}
+	if len(cfg.Listen) == 0 {
+		return nil, errors.New("sip: no address to listen on")
+	}
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	e := &Endpoint{
+		cfg: cfg, accounts: accounts, whois: whois, registered: registered, record: record,
+		log: log, now: cfg.Now, decoy: rand.Text(),
+		nonces:   &nonces{key: secret, now: cfg.Now, used: make(map[string]*nonceUse)},
+		dispatch: newDispatcher(secret, cfg.Now, log),
+	}
+	e.location = newLocation(bindings, cfg.Now)
+	if err := e.location.restore(ctx); err != nil {
+		return nil, fmt.Errorf("restore registrations: %w", err)
+	}
+	e.limits = newLimiter(cfg.Now, e.location.knows)
+	if err := e.build(); err != nil {
+		return nil, err
+	}
+	for _, addr := range cfg.Listen {
+		if err := e.listen(addr); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	e.handleOwn()
+	return e, nil
+}
+
+// build makes the parts of sipgo.
+func (e *Endpoint) build() error {
+	quiet := slog.New(quietHandler{e.log.Handler()})
+	ua, err := sipgo.NewUA(
+		sipgo.WithUserAgent("Patchbay"),
+		// Nothing in the receive path may wait for DNS: a hostile Via host
+		// name would stall it.
+		sipgo.WithUserAgentDNSResolver(&net.Resolver{PreferGo: true, Dial: noDial}),
+		sipgo.WithUserAgentTransportLayerOptions(
+			sip.WithTransportLayerLogger(quiet),
+			sip.WithTransportLayerTransports(sip.TransportsConfig{TCP: &sip.TransportTCP{
+				WriteTimeout: 10 * time.Second,
+				DialerCreate: func(net.Addr) net.Dialer { return net.Dialer{ControlContext: neverDial} },
+			}}),
+		),
+		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerLogger(quiet),
+			sip.WithTransactionLayerTerminateOnConnClose(),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
+		),
+	)
+	if err != nil {
+		return fmt.Errorf("sip user agent: %w", err)
+	}
+	if e.server, err = sipgo.NewServer(ua, sipgo.WithServerLogger(quiet)); err != nil {
+		return fmt.Errorf("sip server: %w", err)
+	}
+	if e.client, err = sipgo.NewClient(ua, sipgo.WithClientLogger(quiet)); err != nil {
+		return fmt.Errorf("sip client: %w", err)
+	}
+	e.ua = ua
+	e.server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { e.dispatch.serve(req, tx) })
+	return nil
+}
+
+// Handle sets the handler of a method. It must be called before the tasks
+// run. REGISTER, OPTIONS and SUBSCRIBE are served by the endpoint itself;
+// CANCEL is served by it too and ends the context of the INVITE. A method
+// that nobody handles is answered 501, or 405 if it is known.
+func (e *Endpoint) Handle(method sip.RequestMethod, h Handler) {
+	e.dispatch.handlers[method] = h
+}
+
+// Location tells where the accounts are registered.
+func (e *Endpoint) Location() *Location { return e.location }
+
+// UserAgent is the user agent of sipgo that owns the sockets. Whoever sends
+// should use [Endpoint.Send], which finds the flow.
+func (e *Endpoint) UserAgent() *sipgo.UserAgent { return e.ua }
+
+// Addrs returns the addresses that are listened on, with their real ports.
+func (e *Endpoint) Addrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, 0, len(e.packets))
+	for _, p := range e.packets {
+		addrs = append(addrs, p.local)
+	}
+	return addrs
+}
+
+// Tasks returns the loops to run: two per listener, and the housekeeping.
+// When they have ended, sockets are still open, so that calls can be ended
+// politely; [Endpoint.Close] closes them.
+func (e *Endpoint) Tasks() []Task {
+	tasks := []Task{&housekeeping{e}}
+	for _, p := range e.packets {
+		tasks = append(tasks, p)
+	}
+	for _, s := range e.streams {
+		tasks = append(tasks, s)
+	}
+	return tasks
+}
+
+// Close ends all transactions and connections, closes the sockets, and waits
+// for the handlers that run.
+func (e *Endpoint) Close() error {
+	for _, p := range e.packets {
+		p.stop()
+	}
+	for _, s := range e.streams {
+		s.stop()
+	}
+	if err := e.ua.Close(); err != nil {
+		e.log.Debug("close sip user agent", "err", err)
+	}
+	e.dispatch.running.Wait()
+	return nil
+}
+
+// housekeeping forgets what is over, once a second.
+type housekeeping struct{ e *Endpoint }
+
+// String names the task.
+func (h *housekeeping) String() string { return "sip housekeeping" }
+
+// Run sweeps until ctx ends.
+func (h *housekeeping) Run(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			h.e.cfg.Tick()
+			h.e.dispatch.sweep()
+			h.e.nonces.sweep()
+			h.e.limits.sweep()
+			h.e.expire()
+		}
+	}
+}

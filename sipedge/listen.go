@@ -1,0 +1,192 @@
+package sipedge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// maxSources is how many peers a UDP reader of sipgo sees before it is
+// replaced: it keeps a map entry for each address for ever.
+const maxSources = 1 << 13
+
+// pollTime is how often a reader looks up from its socket.
+const pollTime = time.Second
+
+// listen binds UDP and TCP on one address. Port 0 takes a port that is free
+// on both.
+func (e *Endpoint) listen(addr netip.AddrPort) error {
+	for try := 0; ; try++ {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		if err != nil {
+			return fmt.Errorf("bind sip udp %v: %w", addr, err)
+		}
+		local := addrPortOf(conn.LocalAddr())
+		l, err := listenTCP(local)
+		if err == nil {
+			e.serveOn(conn, l)
+			return nil
+		}
+		err = errors.Join(fmt.Errorf("bind sip tcp %v: %w", local, err), conn.Close())
+		if addr.Port() != 0 || try == 20 {
+			return err
+		}
+	}
+}
+
+func listenTCP(addr netip.AddrPort) (net.Listener, error) {
+	lc := net.ListenConfig{
+		// A phone that lost power says nothing; find out within a minute.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3},
+	}
+	return lc.Listen(context.Background(), "tcp", addr.String())
+}
+
+// serveOn adds the sockets of one address.
+func (e *Endpoint) serveOn(conn net.PacketConn, l net.Listener) {
+	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr())})
+	if l != nil {
+		e.streams = append(e.streams, newStreamListener(e, l))
+	}
+}
+
+// packetListener is the task that reads one UDP socket.
+type packetListener struct {
+	e     *Endpoint
+	conn  net.PacketConn
+	local netip.AddrPort
+
+	stopped atomic.Bool
+	group   *errgroup.Group
+}
+
+// String names the task.
+func (p *packetListener) String() string { return "sip udp " + p.local.String() }
+
+// Run reads until ctx ends. It fails if the socket does.
+func (p *packetListener) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	p.group = g
+	p.serve(ctx)
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("%v: %w", p, err)
+	}
+	return nil
+}
+
+// serve starts a reader.
+func (p *packetListener) serve(ctx context.Context) *packetReader {
+	r := &packetReader{
+		PacketConn: p.conn, p: p, ctx: ctx, reading: make(chan struct{}),
+		buf: make([]byte, maxMessage), sources: make(map[netip.AddrPort]struct{}),
+	}
+	p.group.Go(func() error {
+		if err := p.e.server.ServeUDP(r); err != nil {
+			return err
+		}
+		return r.err
+	})
+	return r
+}
+
+func (p *packetListener) stop() {
+	p.stopped.Store(true)
+	if err := p.conn.Close(); err != nil {
+		p.e.log.Debug("close", "socket", p.String(), "err", err)
+	}
+}
+
+// packetReader is the socket as one reader of sipgo sees it: it hands over
+// only what was judged to be good, in an order that the dispatcher knows.
+type packetReader struct {
+	net.PacketConn
+	p       *packetListener
+	ctx     context.Context
+	buf     []byte
+	sources map[netip.AddrPort]struct{}
+	armed   time.Time
+	once    sync.Once
+	reading chan struct{} // closed when sipgo begins to read
+	err     error         // why the reader ended
+}
+
+// Close does nothing: the socket belongs to the task.
+func (r *packetReader) Close() error { return nil }
+
+// ReadFrom returns the next good message. net.ErrClosed ends the reader.
+func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
+	r.once.Do(func() { close(r.reading) })
+	for failures := 0; ; {
+		if r.ctx.Err() != nil {
+			return 0, nil, net.ErrClosed
+		}
+		if len(r.sources) >= maxSources {
+			return r.replace()
+		}
+		if err := r.arm(); err != nil {
+			return r.fail(err)
+		}
+		n, addr, err := r.PacketConn.ReadFrom(r.buf)
+		var timeout net.Error
+		switch {
+		case errors.As(err, &timeout) && timeout.Timeout():
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return r.fail(err)
+		case err != nil:
+			// An ICMP error of an earlier answer; not our loss, unless it goes on.
+			if failures++; failures > 100 {
+				return r.fail(err)
+			}
+			continue
+		}
+		failures = 0
+		from := addrPortOf(addr)
+		if out := r.p.e.admit(r.buf[:n], Flow{Transport: "udp", Remote: from, Local: r.p.local}); out != nil {
+			r.sources[from] = struct{}{}
+			return copy(b, out), addr, nil
+		}
+	}
+}
+
+// arm sets the deadline of the next read, and says that the loop lives.
+func (r *packetReader) arm() error {
+	now := time.Now()
+	if now.Sub(r.armed) < pollTime/2 {
+		return nil
+	}
+	r.armed = now
+	r.p.e.cfg.Tick()
+	return r.SetReadDeadline(now.Add(pollTime))
+}
+
+// replace starts the next reader and ends this one, once the next reads.
+func (r *packetReader) replace() (int, net.Addr, error) {
+	next := r.p.serve(r.ctx)
+	select {
+	case <-next.reading:
+	case <-r.ctx.Done():
+	}
+	return 0, nil, net.ErrClosed
+}
+
+func (r *packetReader) fail(err error) (int, net.Addr, error) {
+	if r.ctx.Err() == nil && !r.p.stopped.Load() {
+		r.err = err
+	}
+	return 0, nil, net.ErrClosed
+}
+
+// write sends a datagram past sipgo.
+func (p *packetListener) write(b []byte, to netip.AddrPort) {
+	if _, err := p.conn.WriteTo(b, net.UDPAddrFromAddrPort(to)); err != nil {
+		p.e.log.Debug("answer", "socket", p.String(), "err", err)
+	}
+}

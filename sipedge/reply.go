@@ -1,0 +1,84 @@
+package sipedge
+
+import (
+	"bytes"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// reply makes the answer to a request that is not served, from what could be
+// read of it, and says where it goes (RFC 3261 §18.2.2, RFC 3581 §4). It is
+// nil if nothing is to be answered: to a response, to an ACK, or without a Via.
+// No transaction is made, so the same request gives the same answer (§8.2.7).
+func (m *message) reply(f *fault, flow Flow, secret []byte) (to netip.AddrPort, b []byte) {
+	if f.status == 0 || m.status != 0 || m.method == "ACK" || m.method == "" {
+		return to, nil
+	}
+	values := m.vias()
+	if len(values) == 0 || len(values) > maxHeaders {
+		return to, nil
+	}
+	top, ok := parseVia(values[0])
+	if !ok {
+		// Its branch can't be found either; echo it and use the source.
+		to = flow.Remote
+	} else {
+		to = top.replyTo(flow.Remote)
+		values[0] = top.stamped(flow.Remote)
+	}
+	var out bytes.Buffer
+	out.WriteString("SIP/2.0 " + strconv.Itoa(f.status) + " " + f.reason + "\r\n")
+	for _, v := range values {
+		out.WriteString("Via: " + v + "\r\n")
+	}
+	callID, _ := m.get("call-id")
+	for _, name := range [...]string{"from", "to", "call-id", "cseq"} {
+		value, n := m.get(name)
+		if n == 0 {
+			continue
+		}
+		if name == "to" && !strings.Contains(strings.ToLower(value), ";tag=") {
+			value += ";tag=" + makeTag(secret, callID, values[0])
+		}
+		out.WriteString(wireName(name) + ": " + value + "\r\n")
+	}
+	for _, h := range f.headers {
+		out.WriteString(wireName(h.name) + ": " + h.value + "\r\n")
+	}
+	out.WriteString("Content-Length: 0\r\n\r\n")
+	return to, out.Bytes()
+}
+
+// replyTo is where an answer to a request from source goes over UDP.
+func (v *via) replyTo(source netip.AddrPort) netip.AddrPort {
+	if _, ok := v.param("rport"); ok {
+		return source
+	}
+	port := v.port
+	if port == 0 {
+		port = 5060
+	}
+	return netip.AddrPortFrom(source.Addr(), uint16(port))
+}
+
+// stamped writes the value with received and rport filled in.
+func (v via) stamped(source netip.AddrPort) string {
+	params := make([]param, 0, len(v.params)+1)
+	received := v.host != source.Addr().String()
+	for _, p := range v.params {
+		switch p.name {
+		case "received":
+			continue
+		case "rport":
+			p.value = strconv.Itoa(int(source.Port()))
+			received = true
+		}
+		params = append(params, p)
+	}
+	if received {
+		params = append(params, param{"received", source.Addr().String()})
+	}
+	v.params = params
+	return v.String()
+}

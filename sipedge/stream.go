@@ -1,0 +1,308 @@
+package sipedge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How long a connection may keep us waiting.
+const (
+	firstMessageTime = 30 * time.Second // from the start, or from the first byte, to the end of a message
+	strangerIdle     = 5 * time.Minute  // between messages, if nobody is registered over it
+	pongTime         = 10 * time.Second
+)
+
+// streamListener is the task that accepts connections on one address, and the
+// listener that sipgo sees.
+type streamListener struct {
+	net.Listener
+	e     *Endpoint
+	local netip.AddrPort
+
+	stopped atomic.Bool
+
+	mu    sync.Mutex
+	ctx   context.Context
+	conns map[*stream]struct{}
+	perIP map[netip.Addr]int
+}
+
+func newStreamListener(e *Endpoint, l net.Listener) *streamListener {
+	return &streamListener{
+		Listener: l, e: e, local: addrPortOf(l.Addr()),
+		conns: make(map[*stream]struct{}), perIP: make(map[netip.Addr]int),
+	}
+}
+
+// String names the task.
+func (l *streamListener) String() string { return "sip tcp " + l.local.String() }
+
+// Run accepts until ctx ends. Connections stay open until the endpoint is closed.
+func (l *streamListener) Run(ctx context.Context) error {
+	l.mu.Lock()
+	l.ctx = ctx
+	l.mu.Unlock()
+	err := l.e.server.ServeTCP(l)
+	if err == nil || ctx.Err() != nil || l.stopped.Load() {
+		return nil
+	}
+	return fmt.Errorf("%v: %w", l, err)
+}
+
+// Accept returns the next connection that is within the limits.
+func (l *streamListener) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	ctx := l.ctx
+	l.mu.Unlock()
+	deadline, _ := l.Listener.(interface{ SetDeadline(time.Time) error })
+	for {
+		if ctx != nil && ctx.Err() != nil {
+			return nil, net.ErrClosed
+		}
+		l.e.cfg.Tick()
+		if deadline != nil {
+			if err := deadline.SetDeadline(time.Now().Add(pollTime)); err != nil {
+				return nil, err
+			}
+		}
+		conn, err := l.Listener.Accept()
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			continue
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil, err
+			}
+			// Out of descriptors, or the peer was gone already.
+			l.e.log.Debug("accept", "socket", l.String(), "err", err)
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		if s := l.admit(conn); s != nil {
+			return s, nil
+		}
+		_ = conn.Close() // over the limit; there is nobody to tell
+	}
+}
+
+// admit counts a connection. It is nil if there are too many.
+func (l *streamListener) admit(conn net.Conn) *stream {
+	remote := addrPortOf(conn.RemoteAddr())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) >= maxStreams || (l.perIP[remote.Addr()] >= maxStreamsPerIP && !l.e.location.knows(remote.Addr())) {
+		return nil
+	}
+	s := &stream{
+		Conn: conn, l: l, began: time.Now(),
+		flow: Flow{Transport: "tcp", Remote: remote, Local: addrPortOf(conn.LocalAddr())},
+	}
+	l.conns[s] = struct{}{}
+	l.perIP[remote.Addr()]++
+	return s
+}
+
+func (l *streamListener) leave(s *stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, s)
+	ip := s.flow.Remote.Addr()
+	if l.perIP[ip]--; l.perIP[ip] <= 0 {
+		delete(l.perIP, ip)
+	}
+}
+
+func (l *streamListener) stop() {
+	l.stopped.Store(true)
+	if err := l.Listener.Close(); err != nil {
+		l.e.log.Debug("close", "socket", l.String(), "err", err)
+	}
+	l.mu.Lock()
+	conns := make([]*stream, 0, len(l.conns))
+	for s := range l.conns {
+		conns = append(conns, s)
+	}
+	l.mu.Unlock()
+	for _, s := range conns {
+		_ = s.Close() // the reader of sipgo ends by it
+	}
+}
+
+// stream is one connection as sipgo sees it: a sequence of whole messages that
+// were judged to be good. Only one goroutine reads.
+type stream struct {
+	net.Conn
+	l     *streamListener
+	flow  Flow
+	began time.Time // of the connection, or of the message that is being read
+	heard bool      // a whole message came
+	in    []byte    // read, not yet judged
+	out   []byte    // judged, not yet taken by sipgo
+	once  sync.Once
+}
+
+// Close closes the connection and tells the location that the flow is lost.
+func (s *stream) Close() error {
+	err := s.Conn.Close()
+	s.once.Do(func() {
+		s.l.leave(s)
+		s.l.e.flowLost(s.flow)
+	})
+	return err
+}
+
+// Read returns good messages. Any other error than the peer's end is turned
+// into that, as sipgo logs them with their content.
+func (s *stream) Read(b []byte) (int, error) {
+	for {
+		if len(s.out) > 0 {
+			n := copy(b, s.out)
+			s.out = s.out[n:]
+			return n, nil
+		}
+		more, err := s.next()
+		if err == nil && more {
+			err = s.fill()
+		}
+		if err != nil {
+			s.l.e.log.Debug("connection ended", "peer", s.flow.Remote.String(), "err", err)
+			_ = s.Close() // marks the flow lost before sipgo forgets it
+			return 0, io.EOF
+		}
+	}
+}
+
+// fill reads what the peer has sent.
+func (s *stream) fill() error {
+	for {
+		if err := s.SetReadDeadline(s.due()); err != nil {
+			return err
+		}
+		had := len(s.in)
+		s.in = append(s.in, make([]byte, 4096)...)
+		n, err := s.Conn.Read(s.in[had:])
+		s.in = s.in[:had+n]
+		if had == 0 && n > 0 && s.heard {
+			s.began = time.Now() // the first bytes of a message
+		}
+		var timeout net.Error
+		if had+n == 0 && s.heard && errors.As(err, &timeout) && timeout.Timeout() && s.l.e.location.hasFlow(s.flow) {
+			continue // silent, but registered
+		}
+		return err
+	}
+}
+
+// due is when the peer must have gone on.
+func (s *stream) due() time.Time {
+	if s.heard && len(s.in) == 0 {
+		return time.Now().Add(strangerIdle)
+	}
+	return s.began.Add(firstMessageTime)
+}
+
+// next judges the first whole message of what was read. more says that there
+// is none yet. An error ends the connection: after a message whose end is not
+// known nothing can be trusted (RFC 3261 §18.3).
+func (s *stream) next() (more bool, err error) {
+	if err := s.skipKeepAlive(); err != nil {
+		return false, err
+	}
+	if len(s.in) == 0 {
+		return true, nil
+	}
+	head := headEnd(s.in)
+	if head < 0 {
+		if len(s.in) > maxMessage {
+			return false, errors.New("header longer than 64 KiB")
+		}
+		return true, nil
+	}
+	m, f := scan(s.in[:head], nil)
+	length, ok := contentLength(&m)
+	if !ok || head+length > maxMessage {
+		f = f.or(badRequest("Content-Length missing or wrong"))
+		if ok {
+			f = &fault{status: 513, reason: "Message Too Large", detail: "message longer than 64 KiB"}
+		}
+		s.l.e.refuse(&m, f, s.flow)
+		return false, errors.New(f.detail)
+	}
+	if len(s.in) < head+length {
+		return true, nil
+	}
+	s.heard = true
+	for wait := s.l.e.limits.wait(s.flow.Remote.Addr()); wait > 0; wait = s.l.e.limits.wait(s.flow.Remote.Addr()) {
+		time.Sleep(wait) // TCP tells the sender to slow down
+	}
+	m.body = s.in[head : head+length]
+	if out := s.l.e.admitMessage(&m, f, s.in[:head+length], s.flow); out != nil {
+		s.out = bytes.Clone(out)
+	}
+	s.in = s.in[:copy(s.in, s.in[head+length:])]
+	return false, nil
+}
+
+// skipKeepAlive takes the line ends between messages, and answers the double
+// one, which is a ping (RFC 5626 §3.5.1).
+func (s *stream) skipKeepAlive() error {
+	n := 0
+	for n+2 <= len(s.in) && s.in[n] == '\r' && s.in[n+1] == '\n' {
+		n += 2
+	}
+	if n == 0 {
+		return nil
+	}
+	s.in = s.in[:copy(s.in, s.in[n:])]
+	s.heard = s.heard || len(s.in) == 0
+	if n < 4 {
+		return nil
+	}
+	if err := s.SetWriteDeadline(time.Now().Add(pongTime)); err != nil {
+		return err
+	}
+	_, err := s.Conn.Write([]byte("\r\n"))
+	return err
+}
+
+// contentLength reads the length of the body (RFC 3261 §18.3). ok is false if
+// it is missing, doubled or no number.
+func contentLength(m *message) (n int, ok bool) {
+	v, count := m.get("content-length")
+	if count != 1 {
+		return 0, false
+	}
+	u, err := strconv.ParseUint(v, 10, 31)
+	return int(u), err == nil
+}
+
+// write sends bytes over the connection of a flow, if it is one of ours.
+func (l *streamListener) write(b []byte, flow Flow) {
+	l.mu.Lock()
+	var conn *stream
+	for s := range l.conns {
+		if s.flow == flow {
+			conn = s
+		}
+	}
+	l.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(pongTime)); err != nil {
+		return
+	}
+	if _, err := conn.Conn.Write(b); err != nil {
+		l.e.log.Debug("answer", "peer", flow.Remote.String(), "err", err)
+	}
+}

@@ -1,0 +1,187 @@
+package sipedge
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// via is one value of the Via header (RFC 3261 §20.42).
+type via struct {
+	protocol  string // "SIP/2.0"
+	transport string
+	host      string // without brackets
+	port      int    // 0 if not given
+	params    []param
+}
+
+type param struct{ name, value string }
+
+func (v *via) param(name string) (string, bool) {
+	for _, p := range v.params {
+		if p.name == name {
+			return p.value, true
+		}
+	}
+	return "", false
+}
+
+// parseVia reads one value. It is tolerant of white space, which the grammar
+// allows nearly everywhere.
+func parseVia(s string) (v via, ok bool) {
+	rest, params := s, ""
+	if i := strings.IndexByte(s, ';'); i >= 0 {
+		rest, params = s[:i], s[i+1:]
+	}
+	parts := strings.SplitN(rest, "/", 3)
+	if len(parts) != 3 {
+		return v, false
+	}
+	v.protocol = strings.TrimSpace(parts[0]) + "/" + strings.TrimSpace(parts[1])
+	last := strings.Fields(parts[2])
+	if len(last) < 2 {
+		return v, false
+	}
+	v.transport = last[0]
+	// "host : port" may have white space around the colon.
+	if v.host, v.port, ok = splitHostPort(strings.Join(last[1:], "")); !ok || !isToken(v.transport) {
+		return v, false
+	}
+	for params != "" {
+		var p string
+		p, params, _ = cutUnquoted(params, ';')
+		name, value, _ := strings.Cut(p, "=")
+		if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
+			continue
+		}
+		v.params = append(v.params, param{name, strings.TrimSpace(value)})
+	}
+	return v, true
+}
+
+// splitHostPort reads host, host:port, [v6] or [v6]:port. A port out of range
+// or an address without its brackets makes it false.
+func splitHostPort(s string) (host string, port int, ok bool) {
+	rest := ""
+	if strings.HasPrefix(s, "[") {
+		i := strings.IndexByte(s, ']')
+		if i < 0 {
+			return "", 0, false
+		}
+		host, rest = s[1:i], s[i+1:]
+		if a, err := netip.ParseAddr(host); err != nil || !a.Is6() {
+			return "", 0, false
+		}
+	} else {
+		i := strings.IndexByte(s, ':')
+		if i < 0 {
+			i = len(s)
+		}
+		host, rest = s[:i], s[i:]
+		if !isHost(host) {
+			return "", 0, false
+		}
+	}
+	if rest == "" {
+		return host, 0, true
+	}
+	n, err := strconv.ParseUint(rest[1:], 10, 16)
+	if rest[0] != ':' || err != nil || n == 0 {
+		return "", 0, false
+	}
+	return host, int(n), true
+}
+
+func isHost(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+// vias returns the values of all Via lines, topmost first.
+func (m *message) vias() []string {
+	var all []string
+	for _, f := range m.fields {
+		if f.name != "via" {
+			continue
+		}
+		for rest, more := f.value, true; more; {
+			var one string
+			one, rest, more = cutUnquoted(rest, ',')
+			all = append(all, strings.TrimSpace(one))
+		}
+	}
+	return all
+}
+
+// branch returns the branch of the topmost Via.
+func (m *message) branch() string {
+	line, _ := m.get("via")
+	top, _, _ := cutUnquoted(line, ',')
+	v, _ := parseVia(top)
+	b, _ := v.param("branch")
+	return b
+}
+
+// cutUnquoted cuts at the first sep outside of quotes and angle brackets.
+func cutUnquoted(s string, sep byte) (before, after string, found bool) {
+	quoted, angle := false, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == sep && !angle:
+			return s[:i], s[i+1:], true
+		case c == '<':
+			angle = true
+		case c == '>':
+			angle = false
+		}
+	}
+	return s, "", false
+}
+
+// normalVias writes the values of a Via line without the white space that
+// sipgo can't read.
+func normalVias(line string) string {
+	var out []string
+	for rest, more := line, true; more; {
+		var one string
+		one, rest, more = cutUnquoted(rest, ',')
+		v, ok := parseVia(one)
+		if !ok {
+			return line
+		}
+		out = append(out, v.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+// String writes the value as it goes on the wire.
+func (v via) String() string {
+	var b strings.Builder
+	host := v.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	b.WriteString(v.protocol + "/" + v.transport + " " + host)
+	if v.port != 0 {
+		b.WriteString(":" + strconv.Itoa(v.port))
+	}
+	for _, p := range v.params {
+		b.WriteString(";" + p.name)
+		if p.value != "" {
+			b.WriteString("=" + p.value)
+		}
+	}
+	return b.String()
+}
