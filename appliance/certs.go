@@ -98,9 +98,53 @@ func makeAuthority(certFile, keyFile, box string) (*authority, error) {
 	return &authority{cert: cert, key: key}, nil
 }
 
-// leaf makes a certificate for the page. It lives in memory only: a new one
-// is made at every start, so that it never runs out and follows the box's
-// addresses.
+// renewBefore is how long before its end the page's certificate is replaced.
+const renewBefore = 60 * 24 * time.Hour
+
+// page returns the certificate of the page: the one on disk while it is
+// valid and covers every name and address, else a new one. A browser that
+// was told to trust it is not asked again after a restart.
+func (a *authority) page(dir string, now time.Time, names []string, addrs []netip.Addr) (tls.Certificate, error) {
+	file := filepath.Join(dir, "page.pem")
+	if b, err := os.ReadFile(file); err == nil {
+		if pair, err := tls.X509KeyPair(b, b); err == nil && a.stillGood(pair.Leaf, now, names, addrs) {
+			return pair, nil
+		}
+	}
+	pair, err := a.leaf(now, names, addrs)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make the page's certificate: %w", err)
+	}
+	var text []byte
+	for _, der := range pair.Certificate {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	return pair, writeDurably(file, text)
+}
+
+func (a *authority) stillGood(leaf *x509.Certificate, now time.Time, names []string, addrs []netip.Addr) bool {
+	if leaf.CheckSignatureFrom(a.cert) != nil || now.After(leaf.NotAfter.Add(-renewBefore)) {
+		return false
+	}
+	for _, name := range names {
+		if leaf.VerifyHostname(name) != nil {
+			return false
+		}
+	}
+	for _, ip := range addrs {
+		if leaf.VerifyHostname(ip.String()) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// leaf makes a certificate for the page.
 func (a *authority) leaf(now time.Time, names []string, addrs []netip.Addr) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

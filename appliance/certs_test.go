@@ -64,3 +64,35 @@ func TestKeyStays(t *testing.T) {
 		t.Error("a cut key was accepted")
 	}
 }
+
+func TestPageCertificateIsKeptWhileItFits(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := loadAuthority(dir, "patchbay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, one := time.Now(), []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	serial := func(now time.Time, addrs []netip.Addr) string {
+		t.Helper()
+		pair, err := ca.page(dir, now, []string{"patchbay.local"}, addrs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.String()
+	}
+	first := serial(now, one)
+	if serial(now, one) != first {
+		t.Error("a restart changed the certificate")
+	}
+	moved := serial(now, append(one, netip.MustParseAddr("192.0.2.2")))
+	if moved == first {
+		t.Error("a new address is not in the certificate")
+	}
+	if serial(now.Add(leafLife-renewBefore+time.Hour), one) == moved {
+		t.Error("the certificate was not renewed in time")
+	}
+}
