@@ -1,0 +1,259 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Errors of [Answer] and [Stream.Apply]. All are a SIP 488 (RFC 3261
+// §21.4.26) towards the side whose description could not be met.
+var (
+	// ErrNoCommonCodec: the two sides share no codec, or one refused audio.
+	ErrNoCommonCodec = errors.New("no common codec")
+	// ErrNoCommonCrypto: one side demands SRTP and the other can't do it
+	// in that form, or a key does not belong to what was offered.
+	ErrNoCommonCrypto = errors.New("no common way to encrypt the audio")
+)
+
+// Anchor is this box as one side sees it.
+type Anchor struct {
+	// Addr and Port are where it wants RTP, RTCP is the port above.
+	Addr netip.Addr
+	Port uint16
+	// Crypto is our key, what we encrypt with towards this side. Nil means
+	// plain RTP/AVP, otherwise RTP/SAVP. In an answer it must carry the tag
+	// and suite of one of the lines offered, see [Audio.Pick].
+	Crypto *Crypto
+	// Session and Version are those of the o= line (RFC 8866 §5.2). The
+	// session stays for the whole dialog, the version grows by one with
+	// each description that differs.
+	Session, Version uint64
+	// Direction narrows what is passed on from the other side; the zero
+	// value passes it on as it is.
+	Direction Direction
+}
+
+// Offer makes what we offer to one side out of what the other side sent us,
+// its offer or (for an offer asked for by an empty INVITE) its answer. It has
+// exactly one audio stream with the codecs, parameters, packet times and
+// direction of from; addresses, names, keys, other media and all attributes
+// that are not on our list stay behind. Without an audio stream in from, the
+// stream is switched off (port 0): look at [SDP.Audio] first.
+func Offer(from *SDP, at Anchor) *SDP {
+	a, ok := from.Audio()
+	if !ok {
+		a = &Audio{Direction: Inactive}
+	}
+	list := passable(a.Codecs)
+	proto := "RTP/AVP"
+	if at.Crypto != nil {
+		proto = "RTP/SAVP"
+	}
+	d := a.Direction
+	if at.Direction != Unspecified {
+		d = d.And(at.Direction)
+	}
+	s := header(at)
+	port := at.Port
+	if a.Port == 0 || len(list) == 0 {
+		port = 0
+	}
+	s.media = []*section{at.section(port, proto, list, d, a)}
+	return s
+}
+
+// Answer makes what we answer to one side's offer out of what the other side
+// (peer) answered to us. The codecs are those of both, in peer's order, with
+// the offer's numbers (RFC 3264 §6.1); every stream of the offer but the one
+// for audio is refused with port 0 in its place (§6). Errors are
+// [ErrNoCommonCodec] and [ErrNoCommonCrypto]; encryption that was asked for is
+// never left out, and none is promised that was not offered.
+func Answer(offer, peer *SDP, at Anchor) (*SDP, error) {
+	a, ok := offer.Audio()
+	if !ok || a.Port == 0 {
+		return nil, fmt.Errorf("%w: the offer has no audio stream", ErrNoCommonCodec)
+	}
+	b, ok := peer.Audio()
+	if !ok || b.Port == 0 {
+		return nil, fmt.Errorf("%w: the other side refused audio", ErrNoCommonCodec)
+	}
+	list := common(a.Codecs, b.Codecs)
+	if !slices.ContainsFunc(list, Codec.Speech) {
+		return nil, fmt.Errorf("%w: %s against %s", ErrNoCommonCodec, names(a.Codecs), names(b.Codecs))
+	}
+	if err := a.answerable(at.Crypto); err != nil {
+		return nil, err
+	}
+	// Both narrow it: what the offerer does, and what the peer is ready for.
+	d := a.Direction.Reverse().And(b.Direction)
+	if at.Direction != Unspecified {
+		d = d.And(at.Direction)
+	}
+	s := header(at)
+	for i, m := range offer.media {
+		if i == a.index {
+			s.media = append(s.media, at.section(at.Port, a.Proto, list, d, b))
+			continue
+		}
+		s.media = append(s.media, m.refused())
+	}
+	return s, nil
+}
+
+// Pick chooses the line of an offer that we answer: the longer tag first, then
+// the offerer's order.
+func (a *Audio) Pick() (Crypto, bool) {
+	for _, suite := range []string{SuiteSHA1_80, SuiteSHA1_32} {
+		for _, c := range a.Cryptos {
+			if c.Suite == suite {
+				return c, true
+			}
+		}
+	}
+	return Crypto{}, false
+}
+
+// Chosen finds in an answer the key that belongs to the line ours of our
+// offer: the same tag and suite (RFC 4568 §5.1.3).
+func (a *Audio) Chosen(ours Crypto) (Crypto, bool) {
+	for _, c := range a.Cryptos {
+		if c.Tag == ours.Tag && c.Suite == ours.Suite {
+			return c, true
+		}
+	}
+	return Crypto{}, false
+}
+
+// answerable checks that an answer with our key (nil for plain) fits offer a.
+func (a *Audio) answerable(key *Crypto) error {
+	switch {
+	case !plainProfile(a.Proto) && !secureProfile(a.Proto):
+		return fmt.Errorf("%w: profile %.40q is not supported", ErrNoCommonCrypto, a.Proto)
+	case key == nil && a.Secure():
+		return fmt.Errorf("%w: the offer demands SRTP", ErrNoCommonCrypto)
+	case key == nil:
+		return nil
+	}
+	if _, ok := a.Chosen(*key); !ok {
+		return fmt.Errorf("%w: no usable line was offered for tag %d", ErrNoCommonCrypto, key.Tag)
+	}
+	return nil
+}
+
+func plainProfile(p string) bool  { return p == "RTP/AVP" || p == "RTP/AVPF" }
+func secureProfile(p string) bool { return p == "RTP/SAVP" || p == "RTP/SAVPF" }
+
+// passable leaves out formats whose parameters name other formats by number
+// (RFC 2198, 4588, 5109): they can't survive a change of numbers.
+func passable(list []Codec) []Codec {
+	return slices.DeleteFunc(slices.Clone(list), func(c Codec) bool {
+		switch strings.ToLower(c.Name) {
+		case "red", "rtx", "ulpfec", "flexfec":
+			return true
+		}
+		return false
+	})
+}
+
+// common is what both lists have, in the order and with the parameters of
+// peer, with the numbers of offer.
+func common(offer, peer []Codec) []Codec {
+	var out []Codec
+	var used [128]bool
+	for _, p := range passable(peer) {
+		for _, o := range offer {
+			if o.Is(p) && !used[o.PT] {
+				used[o.PT] = true
+				p.PT, p.Name = o.PT, o.Name
+				out = append(out, p)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func names(list []Codec) string {
+	var out []string
+	for _, c := range list {
+		if len(out) == 8 {
+			out = append(out, "…")
+			break
+		}
+		out = append(out, c.Name)
+	}
+	if len(out) == 0 {
+		return "nothing"
+	}
+	return strings.Join(out, ",")
+}
+
+// header is the session part: nothing in it comes from anybody else.
+func header(at Anchor) *SDP {
+	family := "IP4"
+	if at.Addr.Is6() && !at.Addr.Is4In6() {
+		family = "IP6"
+	}
+	addr := "IN " + family + " " + at.Addr.Unmap().String()
+	// Some parsers read the numbers as signed.
+	const positive = 1<<63 - 1
+	id := strconv.FormatUint(at.Session&positive, 10) + " " + strconv.FormatUint(at.Version&positive, 10)
+	return &SDP{lines: []line{
+		{'v', "0"},
+		{'o', "- " + id + " " + addr},
+		{'s', "-"},
+		{'c', addr},
+		{'t', "0 0"},
+	}}
+}
+
+func (at Anchor) section(port uint16, proto string, list []Codec, d Direction, times *Audio) *section {
+	m := "audio " + strconv.Itoa(int(port)) + " " + proto
+	var lines []line
+	add := func(v string) { lines = append(lines, line{'a', v}) }
+	for _, c := range list {
+		m += " " + strconv.Itoa(int(c.PT))
+		add(c.rtpmap())
+		if c.Fmtp != "" && len(c.Fmtp) <= 256 && printable(c.Fmtp) {
+			add("fmtp:" + strconv.Itoa(int(c.PT)) + " " + c.Fmtp)
+		}
+	}
+	if len(list) == 0 {
+		m += " 0" // RFC 8866 §9: at least one format
+	}
+	if times.Ptime > 0 {
+		add("ptime:" + strconv.Itoa(times.Ptime))
+	}
+	if times.MaxPtime > 0 {
+		add("maxptime:" + strconv.Itoa(times.MaxPtime))
+	}
+	if at.Crypto != nil && port != 0 {
+		add("crypto:" + at.Crypto.String())
+	}
+	if d == Unspecified {
+		d = SendRecv
+	}
+	add(d.String())
+	return &section{m: line{'m', m}, lines: lines}
+}
+
+// refused answers a stream that we do not carry, such as video or T.38. What
+// the offerer wrote in that m= line it knows already; anything odd is replaced.
+func (m *section) refused() *section {
+	f := strings.Fields(m.m.value)
+	for len(f) < 4 {
+		f = append(f, "0")
+	}
+	for i, t := range f {
+		if !printable(t) || len(f) > 140 {
+			return &section{m: line{'m', "audio 0 RTP/AVP 0"}}
+		}
+		f[i] = t
+	}
+	f[1] = "0"
+	return &section{m: line{'m', strings.Join(f, " ")}}
+}

@@ -1,0 +1,178 @@
+package media
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// ErrNoPorts says that every port pair of the pool is taken or resting.
+var ErrNoPorts = errors.New("no free RTP ports")
+
+// PacketConn is one socket of a stream. A [*net.UDPConn] fits as it is.
+//
+// Reading and writing may happen at the same time, writing also from several
+// goroutines. A read ends with an error that is [os.ErrDeadlineExceeded] once
+// the deadline has passed, and [net.ErrClosed] once the socket is closed.
+type PacketConn interface {
+	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	SetReadDeadline(t time.Time) error
+	Close() error
+}
+
+// PortPool hands out pairs of adjacent UDP ports, the even one for RTP and the
+// odd one above it for RTCP (RFC 3550 §11), in an order that a stranger can't
+// guess. A closed pair rests before it is used again, so that late packets of
+// an old call do not reach a new one.
+type PortPool struct {
+	rest time.Duration
+	now  func() time.Time
+
+	mu      sync.Mutex
+	free    []uint16  // in no order: one is picked at random
+	resting []restful // in the order of closing
+	open    int
+}
+
+type restful struct {
+	port  uint16
+	until time.Time
+}
+
+// NewPortPool makes a pool of the ports first to last, both included. It opens
+// nothing yet. A range without a single whole pair is an error.
+func NewPortPool(first, last uint16, rest time.Duration) (*PortPool, error) {
+	p := &PortPool{rest: rest, now: time.Now}
+	// Counted in int: uint16 would wrap at 65535.
+	for port := (int(first) + 1) &^ 1; port+1 <= int(last); port += 2 {
+		if port > 0 {
+			p.free = append(p.free, uint16(port))
+		}
+	}
+	if len(p.free) == 0 {
+		return nil, fmt.Errorf("rtp ports %d-%d: the range holds no pair of an even port and the odd one above it", first, last)
+	}
+	return p, nil
+}
+
+// Open binds a pair on the address local, marked with DSCP EF (RFC 3246). It
+// fails with [ErrNoPorts] when no pair is left, and with the error of the
+// system when local itself can't be bound. The caller closes the pair.
+func (p *PortPool) Open(local netip.Addr) (*Pair, error) {
+	local = local.Unmap()
+	if !local.IsValid() {
+		return nil, errors.New("open rtp ports: no local address")
+	}
+	// Busy ports of other processes rest too, so a pool ends after one round.
+	for {
+		port, ok := p.take()
+		if !ok {
+			return nil, fmt.Errorf("open rtp ports on %s: %w", local, ErrNoPorts)
+		}
+		pair, err := p.bind(local, port)
+		if err == nil {
+			return pair, nil
+		}
+		p.giveBack(port)
+		if !isAddrInUse(err) {
+			return nil, fmt.Errorf("open rtp ports: %w", err)
+		}
+	}
+}
+
+// Usage tells how many pairs are open, and how many could be opened now.
+func (p *PortPool) Usage() (open, free int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake()
+	return p.open, len(p.free)
+}
+
+func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
+	rtp, err := listen(local, port)
+	if err != nil {
+		return nil, err
+	}
+	rtcp, err := listen(local, port+1)
+	if err != nil {
+		rtp.Close()
+		return nil, err
+	}
+	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port) }}, nil
+}
+
+func listen(local netip.Addr, port uint16) (*net.UDPConn, error) {
+	network := "udp4"
+	if local.Is6() {
+		network = "udp6"
+	}
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, port)))
+	if err != nil {
+		return nil, err
+	}
+	// A network that refuses the mark still carries the call.
+	_ = setDSCP(conn, dscpEF)
+	return conn, nil
+}
+
+func (p *PortPool) take() (uint16, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake()
+	if len(p.free) == 0 {
+		return 0, false
+	}
+	i, end := rand.IntN(len(p.free)), len(p.free)-1
+	port := p.free[i]
+	p.free[i] = p.free[end]
+	p.free = p.free[:end]
+	p.open++
+	return port, true
+}
+
+func (p *PortPool) giveBack(port uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open--
+	p.resting = append(p.resting, restful{port: port, until: p.now().Add(p.rest)})
+}
+
+// wake moves the ports that have rested to the free ones. mu is held.
+func (p *PortPool) wake() {
+	now := p.now()
+	n := 0
+	for n < len(p.resting) && !now.Before(p.resting[n].until) {
+		p.free = append(p.free, p.resting[n].port)
+		n++
+	}
+	p.resting = append(p.resting[:0], p.resting[n:]...)
+}
+
+// Pair is the two sockets of one leg. Port is the RTP port, RTCP is the one
+// above it.
+type Pair struct {
+	RTP, RTCP PacketConn
+	Port      uint16
+	Local     netip.Addr
+
+	once sync.Once
+	done func()
+	err  error
+}
+
+// Close closes both sockets and gives the ports back. Only the first call does
+// anything; all of them return its error.
+func (p *Pair) Close() error {
+	p.once.Do(func() {
+		p.err = errors.Join(p.RTP.Close(), p.RTCP.Close())
+		if p.done != nil {
+			p.done()
+		}
+	})
+	return p.err
+}

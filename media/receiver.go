@@ -1,0 +1,202 @@
+package media
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	rtpHeaderSize  = 12
+	rtcpHeaderSize = 8
+	// What a phone sends at most: a packet each 2.5 ms (Opus), and RTCP a few
+	// times a second. It bounds what a loop or a broken phone can cost.
+	maxRTPRate  = 1000
+	maxRTCPRate = 50
+)
+
+// receiver is the incoming half of a stream.
+type receiver struct {
+	mu        sync.Mutex
+	natted    bool
+	armed     bool // SetCrypto was called
+	rtp, rtcp latch
+	open      opener
+	meter     meter
+	formats   [128]format
+	rtpLimit  limiter
+	rtcpLimit limiter
+
+	codec        string
+	received     uint64
+	rtcpReceived uint64
+	last         time.Time
+	dropped      Drops
+}
+
+// format is what the meter must know of a payload type.
+type format struct {
+	name string
+	rate int // 0: its time stamps tell nothing
+}
+
+func (r *receiver) init(cfg StreamConfig) {
+	r.natted = cfg.Learn == Natted
+	r.rtp = latch{learn: cfg.Learn, host: cfg.Host.Unmap()}
+	r.rtcp = r.rtp
+	r.setCodecs(nil, nil)
+}
+
+func (r *receiver) setRemote(rtp, rtcp netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rtp.setRemote(rtp)
+	r.rtcp.setRemote(rtcp)
+}
+
+func (r *receiver) setCrypto(key *Crypto) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.open.set(key); err != nil {
+		return err
+	}
+	r.armed = true
+	r.rtp.secure, r.rtcp.secure = key != nil, key != nil
+	return nil
+}
+
+func (r *receiver) setCodecs(local, remote []Codec) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.formats = [128]format{}
+	for pt, c := range static {
+		r.formats[pt] = formatOf(c)
+	}
+	// What it sends carries our numbers; some send their own all the same.
+	for _, list := range [][]Codec{remote, local} {
+		for _, c := range list {
+			r.formats[c.PT&0x7f] = formatOf(c)
+		}
+	}
+}
+
+func formatOf(c Codec) format {
+	if !c.Speech() {
+		return format{}
+	}
+	return format{name: c.Name, rate: c.Rate}
+}
+
+// takeRTP judges a packet that came from src. It returns the plain packet, in
+// the memory of b, and whether src is new as the address to send to.
+func (r *receiver) takeRTP(b []byte, src netip.AddrPort, now time.Time) (out []byte, moved, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(b) == 0 { // RFC 6263 §4.1: somebody keeps a NAT open
+		return nil, false, false
+	}
+	// RFC 5761 §4: second octets 192 to 223 are RTCP, which has its own port.
+	if len(b) < rtpHeaderSize || b[0]>>6 != 2 || (b[1] >= 192 && b[1] <= 223) {
+		r.dropped.Malformed++
+		return nil, false, false
+	}
+	if !r.admit(&r.rtp, src, now) {
+		return nil, false, false
+	}
+	if len(r.open.contexts) > 0 {
+		if b, ok = r.open.rtpPacket(b); !ok {
+			r.dropped.Unproven++
+			return nil, false, false
+		}
+	}
+	if !r.rtpLimit.allow(now, maxRTPRate) {
+		r.dropped.Rate++
+		return nil, false, false
+	}
+	moved = r.rtp.accept(src, now)
+	f := r.formats[b[1]&0x7f]
+	if f.rate != 0 {
+		r.codec = f.name
+	}
+	r.meter.note(binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:]), f.rate, now)
+	r.received++
+	r.last = now
+	return b, moved, true
+}
+
+// takeRTCP is the same for the other socket.
+func (r *receiver) takeRTCP(b []byte, src netip.AddrPort, now time.Time) (out []byte, moved, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(b) == 0 {
+		return nil, false, false
+	}
+	if len(b) < rtcpHeaderSize || b[0]>>6 != 2 || b[1] < 192 || b[1] > 223 {
+		r.dropped.Malformed++
+		return nil, false, false
+	}
+	if !r.admit(&r.rtcp, src, now) {
+		return nil, false, false
+	}
+	if len(r.open.contexts) > 0 {
+		if b, ok = r.open.rtcpPacket(b); !ok {
+			r.dropped.Unproven++
+			return nil, false, false
+		}
+	}
+	if !r.rtcpLimit.allow(now, maxRTCPRate) {
+		r.dropped.Rate++
+		return nil, false, false
+	}
+	moved = r.rtcp.accept(src, now)
+	r.rtcpReceived++
+	return b, moved, true
+}
+
+// admit is what can be said before any cryptography. mu is held.
+func (r *receiver) admit(l *latch, src netip.AddrPort, now time.Time) bool {
+	if r.natted && !r.armed {
+		r.dropped.NotConnected++
+		return false
+	}
+	if l.judge(src, now) == foreign {
+		r.dropped.Foreign++
+		return false
+	}
+	return true
+}
+
+func (r *receiver) oversized() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped.Malformed++
+}
+
+func (r *receiver) snapshot() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := Stats{
+		Received:     r.received,
+		RTCPReceived: r.rtcpReceived,
+		Codec:        r.codec,
+		LastPacket:   r.last,
+		Dropped:      r.dropped,
+	}
+	r.meter.snapshot(&st)
+	return st
+}
+
+// limiter lets n packets through in each second.
+type limiter struct {
+	since time.Time
+	n     int
+}
+
+func (l *limiter) allow(now time.Time, n int) bool {
+	if now.Sub(l.since) >= time.Second {
+		l.since, l.n = now, 0
+	}
+	l.n++
+	return l.n <= n
+}
