@@ -1,0 +1,110 @@
+package appliance
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"patchbay/appliance/health"
+	"patchbay/dhcp/mac"
+)
+
+// condition is the state of the box that problems are told from. It is
+// gathered for each question and holds no reference into a package.
+type condition struct {
+	gatewayConfigured bool
+	gateway           string
+	gatewayUp         bool
+	gatewaySince      time.Time
+	gatewayDetail     string
+
+	siteLineConfigured bool
+	siteLineOK         bool
+	siteLineSince      time.Time
+	siteLineDetail     string
+
+	pools     []poolUse
+	conflicts []conflict
+
+	dropped    uint64 // story and call rows that found no room in the buffer
+	storeErr   string // last write that failed, empty if writing works
+	clockUnset bool
+}
+
+// poolUse is how full the pools of one interface are.
+type poolUse struct {
+	iface      string
+	used, size int
+}
+
+// conflict is another DHCP server on an interface of ours.
+type conflict struct {
+	iface string
+	ip    netip.Addr
+	mac   mac.Addr
+	since time.Time
+	quiet bool // we make no offers because of it
+}
+
+// poolNearlyFull is the share of a pool from which on a warning is due: a
+// visitor's laptops must not be able to take the last address unnoticed.
+const poolNearlyFull = 0.9
+
+// problems says what is wrong, worst first. It is pure, so that each sentence
+// can be tested.
+func problems(c condition) []health.Problem {
+	var out []health.Problem
+	add := func(code string, s health.Severity, since time.Time, text, fix string) {
+		out = append(out, health.Problem{Code: code, Severity: s, Since: since, Text: text, Fix: fix})
+	}
+	c.wayOut(add)
+	for _, x := range c.conflicts {
+		text := fmt.Sprintf("Another DHCP server, %v (%v), answers on %s.", x.ip, x.mac, x.iface)
+		if x.quiet {
+			text += " This box makes no offers there, so new phones get no address from it."
+		}
+		add("dhcp-conflict", health.Critical, x.since, text, "Switch one of the two off; the phones' network may have one DHCP server only.")
+	}
+	for _, p := range c.pools {
+		switch {
+		case p.size == 0:
+		case p.used >= p.size:
+			add("pool-full", health.Critical, time.Time{}, fmt.Sprintf("All %d addresses of %s are taken; the next phone gets none.", p.size, p.iface),
+				"Enlarge the pools in patchbay.toml, or shorten the lease.")
+		case float64(p.used) >= poolNearlyFull*float64(p.size):
+			add("pool-nearly-full", health.Warning, time.Time{}, fmt.Sprintf("%d of %d addresses of %s are taken.", p.used, p.size, p.iface),
+				"Enlarge the pools in patchbay.toml, or shorten the lease.")
+		}
+	}
+	if c.storeErr != "" {
+		add("store", health.Critical, time.Time{}, "The database can't be written: "+c.storeErr+".", "Make room on the disk, or replace it; nothing new is accepted until then.")
+	}
+	if c.dropped > 0 {
+		add("dropped", health.Notice, time.Time{}, fmt.Sprintf("%d entries of stories or calls were lost because the disk was too slow.", c.dropped), "Nothing to do unless the number grows.")
+	}
+	if c.clockUnset {
+		add("clock", health.Warning, time.Time{}, "The clock of the box is not set.", "Connect the box to the Internet, or set an NTP server for it.")
+	}
+	slices.SortStableFunc(out, func(a, b health.Problem) int { return int(b.Severity) - int(a.Severity) })
+	return out
+}
+
+// wayOut says whether calls, and emergency calls above all, leave the house.
+func (c condition) wayOut(add func(code string, s health.Severity, since time.Time, text, fix string)) {
+	switch {
+	case !c.gatewayConfigured:
+		add("no-gateway", health.Critical, time.Time{}, "No gateway is set up: phones can call each other only, and emergency calls have no way out.",
+			"Fill in [gateway] and [site_line] in patchbay.toml and restart the box.")
+	case !c.gatewayUp:
+		add("gateway-down", health.Critical, c.gatewaySince,
+			fmt.Sprintf("The gateway %s can't be reached (%s): phones can call each other only, and emergency calls have no way out.", c.gateway, c.gatewayDetail),
+			"Check the cable to the Internet and the router; outgoing TCP to the gateway's port must be allowed.")
+	case !c.siteLineConfigured:
+		add("no-site-line", health.Critical, time.Time{}, "No site line is set up: phones that nobody is signed in to can't call for help.",
+			"Fill in [site_line] in patchbay.toml and restart the box.")
+	case !c.siteLineOK:
+		add("site-line", health.Critical, c.siteLineSince, fmt.Sprintf("The site line is not registered at the gateway (%s).", c.siteLineDetail),
+			"Compare user name and password of [site_line] with what the gateway expects.")
+	}
+}
