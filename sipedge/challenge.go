@@ -1,0 +1,102 @@
+package sipedge
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/icholy/digest"
+)
+
+// errChallenge is wrapped when a challenge can't be answered.
+var errChallenge = errors.New("challenge can't be answered")
+
+// challenged says whether an answer asks for credentials.
+func challenged(res *sip.Response) bool {
+	return res.StatusCode == sip.StatusUnauthorized || res.StatusCode == sip.StatusProxyAuthRequired
+}
+
+// authorized makes the request that answers the challenge of res (RFC 3261
+// §22.2): the same with credentials, the next CSeq and no Via, so that the
+// sender gives it a branch of its own. Of several challenges the first that
+// we know counts (RFC 8760 §2.4: they come in the server's order).
+func authorized(req *sip.Request, res *sip.Response, user, password string) (*sip.Request, error) {
+	ask, give := "WWW-Authenticate", "Authorization"
+	if res.StatusCode == sip.StatusProxyAuthRequired {
+		ask, give = "Proxy-Authenticate", "Proxy-Authorization"
+	}
+	if user == "" {
+		return nil, fmt.Errorf("%w: no user name is set for this line", errChallenge)
+	}
+	for _, h := range res.GetHeaders(ask) {
+		chal, err := digest.ParseChallenge(h.Value())
+		if err != nil || !digest.CanDigest(chal) {
+			continue
+		}
+		uri := req.Recipient.String()
+		cred, err := digest.Digest(chal, digest.Options{
+			Method: string(req.Method), URI: uri, Username: user, Password: password, Count: 1,
+		})
+		if err != nil {
+			continue
+		}
+		next := req.Clone()
+		// Clone fixes where the request went; the sender decides anew.
+		next.SetDestination("")
+		for next.RemoveHeader("Via") {
+		}
+		for next.RemoveHeader(give) {
+		}
+		next.AppendHeader(sip.NewHeader(give, cred.String()))
+		if c := next.CSeq(); c != nil {
+			c.SeqNo++
+		}
+		return next, nil
+	}
+	return nil, fmt.Errorf("%w: no known algorithm in it", errChallenge)
+}
+
+// staleNonce says that the credentials were right but the nonce too old: then
+// it is worth another try with the new one (RFC 7616 §3.3).
+func staleNonce(res *sip.Response) bool {
+	for _, name := range []string{"WWW-Authenticate", "Proxy-Authenticate"} {
+		for _, h := range res.GetHeaders(name) {
+			if chal, err := digest.ParseChallenge(h.Value()); err == nil && chal.Stale {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// aorUser returns the user part of an address of record, or all of it if it
+// is no URI.
+func aorUser(aor string) string {
+	s := aor
+	if _, rest, ok := strings.Cut(s, ":"); ok {
+		s = rest
+	}
+	user, _, found := strings.Cut(s, "@")
+	if !found {
+		return s
+	}
+	return user
+}
+
+// aorURI reads an address of record; one without a domain gets that of the
+// gateway.
+func aorURI(aor, domain string) sip.Uri {
+	if !strings.Contains(aor, "@") {
+		return sip.Uri{Scheme: "sip", User: aorUser(aor), Host: domain}
+	}
+	if !strings.HasPrefix(aor, "sip:") && !strings.HasPrefix(aor, "sips:") {
+		aor = "sip:" + aor
+	}
+	var uri sip.Uri
+	if err := sip.ParseUri(aor, &uri); err != nil {
+		return sip.Uri{Scheme: "sip", User: aorUser(aor), Host: domain}
+	}
+	uri.Scheme, uri.UriParams, uri.Headers, uri.Password = "sip", nil, nil, ""
+	return uri
+}

@@ -1,0 +1,135 @@
+package sipedge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/appliance/story"
+	"patchbay/media"
+)
+
+// StatusError is an error that knows its answer: the SIP status with the
+// phrase that a phone may show, and the reason for the story.
+type StatusError struct {
+	Status int          // SIP status, 400 to 699
+	Phrase string       // reason phrase of the status line, for the caller's display
+	Reason story.Reason // empty if the story has no word for it
+	Err    error        // what was tried, may be nil
+}
+
+// Error implements error.
+func (e *StatusError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%d %s: %v", e.Status, e.Phrase, e.Err)
+	}
+	return fmt.Sprintf("%d %s", e.Status, e.Phrase)
+}
+
+// Unwrap returns the cause.
+func (e *StatusError) Unwrap() error { return e.Err }
+
+// The refusals of the router and of the calls.
+var (
+	errNotSignedIn     = &StatusError{Status: 403, Phrase: "Nobody Is Signed In At This Phone", Reason: story.NotSignedIn}
+	errNumberUnknown   = &StatusError{Status: 404, Phrase: "Nobody Has This Number", Reason: story.NumberUnknown}
+	errNumberMissing   = &StatusError{Status: 484, Phrase: "Number Incomplete", Reason: story.NumberUnknown}
+	errNobodyThere     = &StatusError{Status: 480, Phrase: "No Phone Of This Line Is Registered", Reason: story.NobodyThere}
+	errOwnNumber       = &StatusError{Status: 486, Phrase: "This Is Your Own Number", Reason: story.Busy}
+	errGatewayDown     = &StatusError{Status: 503, Phrase: "The Gateway Can't Be Reached", Reason: story.GatewayDown}
+	errNoEmergencyPath = &StatusError{Status: 503, Phrase: "Emergency Services NOT Reached", Reason: story.NoEmergencyPath}
+	errTooManyHops     = &StatusError{Status: sip.StatusTooManyHops, Phrase: "Too Many Hops"}
+	errNoDialog        = &StatusError{Status: 481, Phrase: "Call/Transaction Does Not Exist"}
+	errGlare           = &StatusError{Status: 491, Phrase: "Request Pending"}
+	errNoCodec         = &StatusError{Status: 488, Phrase: "No Codec In Common", Reason: story.NoCommonCodec}
+	errNoPorts         = &StatusError{Status: 503, Phrase: "No Free Media Port", Reason: story.NoMediaPorts}
+	errStopping        = &StatusError{Status: 503, Phrase: "The Box Is Stopping", Reason: story.Stopping}
+	errCancelled       = &StatusError{Status: sip.StatusRequestTerminated, Phrase: "Request Terminated", Reason: story.Cancelled}
+	errNoAnswer        = &StatusError{Status: 480, Phrase: "Nobody Answered", Reason: story.NoAnswer}
+	errBadBody         = &StatusError{Status: 400, Phrase: "Bad Session Description"}
+	errBadType         = &StatusError{Status: 415, Phrase: "Only application/sdp Is Understood"}
+	errSetup           = &StatusError{Status: 500, Phrase: "Server Internal Error"}
+)
+
+// because returns a copy of e that carries the cause.
+func (e *StatusError) because(err error) *StatusError {
+	c := *e
+	c.Err = err
+	return &c
+}
+
+// statusOf maps any error of this package to the answer that a peer gets.
+// It is the one place where an error becomes a SIP status.
+func statusOf(err error) *StatusError {
+	var se *StatusError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &se):
+		return se
+	case errors.Is(err, media.ErrNoPorts):
+		return errNoPorts.because(err)
+	case errors.Is(err, media.ErrNoCommonCodec):
+		return errNoCodec.because(err)
+	case errors.Is(err, errUplinkDown):
+		return errGatewayDown.because(err)
+	case errors.Is(err, sip.ErrTransactionTimeout), errors.Is(err, context.DeadlineExceeded):
+		return &StatusError{Status: 480, Phrase: "The Other Side Does Not Answer", Reason: story.NobodyThere, Err: err}
+	case errors.Is(err, sip.ErrTransactionTransport), errors.Is(err, sip.ErrTransactionTerminated):
+		return &StatusError{Status: 480, Phrase: "The Other Side Can't Be Reached", Reason: story.NobodyThere, Err: err}
+	}
+	return errSetup.because(err)
+}
+
+// passStatus maps the final status of one leg to the answer for the other.
+// What concerns only the hop between us and the peer must not leak: a
+// challenge or a missing credential of ours is no business of the caller.
+func passStatus(res *sip.Response, gateway bool) *StatusError {
+	e := &StatusError{Status: res.StatusCode, Phrase: printable(res.Reason)}
+	switch res.StatusCode {
+	case 401, 407, 403:
+		e.Status = 403
+		e.Phrase = "Forbidden"
+		if gateway {
+			e.Phrase, e.Reason = "The Gateway Refused", story.GatewayRefused
+		}
+	case 408, 480:
+		e.Status, e.Reason = 480, story.NoAnswer
+	case 404, 410, 484, 604:
+		e.Reason = story.NumberUnknown
+	case 486, 600, 603:
+		e.Reason = story.Busy
+	case 487:
+		e.Status, e.Reason = 480, story.NoAnswer
+	case 488, 606:
+		e.Reason = story.NoCommonCodec
+	case 300, 301, 302, 305, 380:
+		// A redirection would let a peer steer calls past the dial plan.
+		e.Status, e.Phrase, e.Reason = 480, "Temporarily Unavailable", story.NoAnswer
+	case 481, 482, 483, 500, 501, 502, 503, 504:
+		if gateway {
+			e.Reason = story.GatewayRefused
+		}
+	}
+	if e.Phrase == "" {
+		e.Phrase = "Failed"
+	}
+	return e
+}
+
+// printable cuts what a peer wrote down to what may stand in a status line
+// and in the story.
+func printable(s string) string {
+	out := make([]rune, 0, len(s))
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == 0xfffd {
+			continue
+		}
+		if out = append(out, r); len(out) == 120 {
+			break
+		}
+	}
+	return string(out)
+}

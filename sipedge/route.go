@@ -1,0 +1,151 @@
+package sipedge
+
+import (
+	"patchbay/dhcp/mac"
+)
+
+// Router decides where a call goes. It holds no state of its own and asks
+// only what is in memory.
+type Router struct {
+	plan     DialPlan
+	accounts Accounts
+	binding  func(mac.Account) (Binding, bool) // where a phone is reached now
+	// gateway says whether calls can go out at all; nil: there is no gateway.
+	gateway func() bool
+}
+
+// Route is the way of one call. Either phones of this site ring (Targets), or
+// the call goes out through the gateway under one of the lines in As.
+type Route struct {
+	Dialled   Dialled
+	Emergency bool
+	Line      Line      // the called line; zero if the call goes out
+	Targets   []Binding // phones of the line that can be rung now
+	// As are the lines under which the gateway is tried, in this order. More
+	// than one only for an emergency call.
+	As []Line
+}
+
+// Outward says whether the call goes to the gateway.
+func (r Route) Outward() bool { return len(r.As) > 0 }
+
+// FromPhone routes what an account dials. The error is a [StatusError].
+func (r *Router) FromPhone(id Identity, dialled string) (Route, error) {
+	out := Route{Dialled: r.plan.Read(dialled)}
+	line, signedIn := r.line(id)
+	switch {
+	case out.Dialled.Number == "":
+		return out, errNumberMissing
+	case out.Dialled.Emergency:
+		out.Emergency = true
+		if out.As = r.emergencyLines(line, signedIn); len(out.As) == 0 {
+			return out, errNoEmergencyPath
+		}
+		return out, nil
+	case !signedIn:
+		return out, errNotSignedIn
+	case out.Dialled.Feature:
+		return out, errNumberUnknown
+	}
+	if called, ok := r.local(out.Dialled); ok {
+		out.Line = called
+		var err error
+		out.Targets, err = r.targets(called, id.Account)
+		return out, err
+	}
+	if r.gateway == nil {
+		return out, errNumberUnknown
+	}
+	if !r.gateway() {
+		return out, errGatewayDown
+	}
+	out.As = []Line{line}
+	return out, nil
+}
+
+// FromGateway routes a call that comes in: user is that of the Request-URI,
+// to that of the To header, which counts where the Request-URI is only the
+// contact of the site line (a trunk). A call from the gateway never goes back
+// to it. The error is a [StatusError].
+func (r *Router) FromGateway(user, to string) (Route, error) {
+	out := Route{Dialled: r.plan.Read(user)}
+	line, ok := r.local(out.Dialled)
+	if !ok || line.Site {
+		if d := r.plan.Read(to); d.Number != "" {
+			if l, found := r.local(d); found {
+				out.Dialled, line, ok = d, l, true
+			}
+		}
+	}
+	if !ok {
+		return out, errNumberUnknown
+	}
+	out.Line = line
+	var err error
+	out.Targets, err = r.targets(line, mac.Account{})
+	return out, err
+}
+
+// local finds the line of this site that a number means, as it was dialled
+// first: an extension may look like a national number.
+func (r *Router) local(d Dialled) (Line, bool) {
+	if d.Number == "" {
+		return Line{}, false
+	}
+	if l, ok := r.accounts.Dialled(d.Raw); ok {
+		return l, true
+	}
+	if d.Number == d.Raw {
+		return Line{}, false
+	}
+	return r.accounts.Dialled(d.Number)
+}
+
+// line returns the line that an account is signed in to.
+func (r *Router) line(id Identity) (Line, bool) {
+	if id.LineID == 0 {
+		return Line{}, false
+	}
+	return r.accounts.Line(id.LineID)
+}
+
+// targets returns the phones of a line that can be reached, without the one
+// that calls. A phone whose connection is lost is not one of them.
+func (r *Router) targets(line Line, caller mac.Account) ([]Binding, error) {
+	var out []Binding
+	own := false
+	for _, a := range r.accounts.OnLine(line.ID) {
+		if a == caller {
+			own = true
+			continue
+		}
+		if b, ok := r.binding(a); ok && !b.FlowLost {
+			out = append(out, b)
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case own:
+		return nil, errOwnNumber
+	}
+	return nil, errNobodyThere
+}
+
+// emergencyLines orders the lines for an emergency call: the caller's own, so
+// that the call-back number is that of the person, then the site line.
+func (r *Router) emergencyLines(own Line, signedIn bool) []Line {
+	if r.gateway == nil {
+		return nil
+	}
+	var out []Line
+	if signedIn {
+		out = append(out, own)
+	}
+	for _, l := range r.accounts.Lines() {
+		if l.Site && (!signedIn || l.ID != own.ID) {
+			out = append(out, l)
+		}
+	}
+	return out
+}

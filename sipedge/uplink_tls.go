@@ -1,0 +1,358 @@
+package sipedge
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	mrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/media"
+)
+
+// UplinkConfig is how the gateway is reached.
+type UplinkConfig struct {
+	// Address is host:port, or a bare host for SRV (RFC 3263).
+	Address string
+	// ServerName is the name that the gateway's certificate must have; empty:
+	// the host of Address.
+	ServerName string
+	// CA are the authorities that may have signed it; nil: those of the system.
+	CA *x509.CertPool
+	// Domain is that of the addresses of record; empty: the host of Address.
+	Domain string
+	// Local is our address towards the gateway; zero: what routing says.
+	Local netip.Addr
+	// Public is the address that the gateway sees media come from; zero: it
+	// is learnt from the Via of an answer (RFC 3581).
+	Public netip.Addr
+	// Keepalive is the time between two OPTIONS; 0: 2 s. With it a silent
+	// loss is noticed within Keepalive and 2.5 s.
+	Keepalive time.Duration
+	Resolver  *net.Resolver // nil: the system's
+	Tick      func()        // called at least every 2 s while Run lives; may be nil
+}
+
+// Times of the uplink.
+const (
+	dialTimeout   = 5 * time.Second         // per address, with the TLS handshake
+	answerTimeout = 2500 * time.Millisecond // for an OPTIONS
+	writeTimeout  = 4 * time.Second         // a write that blocks so long is a dead path
+	steadyAfter   = 10 * time.Second        // a connection that lived so long was a good one
+)
+
+// TLSUplink is an [Uplink] by SIP over TLS (RFC 3261 §26.2.1) with media by
+// SRTP. One connection carries everything, in both directions.
+//
+// sipgo never dials: the connection is opened, watched and replaced here, and
+// handed to sipgo as if it had been accepted.
+type TLSUplink struct {
+	cfg      UplinkConfig
+	host     string
+	tls      *tls.Config
+	log      *slog.Logger
+	ua       *sipgo.UserAgent
+	client   *sipgo.Client
+	dispatch *dispatcher
+	door     *door
+	hurry    chan struct{}
+	alias    string // host name of ours that tells nothing, until the public address is known
+
+	mu      sync.Mutex
+	conn    *flowConn
+	up      bool
+	flow    uint64
+	changed chan struct{}
+	public  netip.AddrPort // as the gateway sees the connection; zero if it never said
+	fault   string         // why it is down, in words
+	since   time.Time      // of up or down
+}
+
+// NewTLSUplink checks the configuration; Run connects.
+func NewTLSUplink(cfg UplinkConfig, log *slog.Logger) (*TLSUplink, error) {
+	host, _, err := splitAddress(cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = 2 * time.Second
+	}
+	if cfg.Resolver == nil {
+		cfg.Resolver = net.DefaultResolver
+	}
+	if cfg.Domain == "" {
+		cfg.Domain = host
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = host
+	}
+	u := &TLSUplink{
+		cfg: cfg, host: host, log: log.With("component", "uplink"),
+		tls:     &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.ServerName, RootCAs: cfg.CA},
+		door:    newDoor(),
+		hurry:   make(chan struct{}, 1),
+		alias:   strings.ToLower(rand.Text()[:12]) + ".invalid",
+		changed: make(chan struct{}), since: time.Now(), fault: "not connected yet",
+	}
+	u.dispatch = newDispatcher([]byte(rand.Text()), time.Now, u.log)
+	u.dispatch.other = func(r *Request) { _ = r.Respond(405, "Method Not Allowed") }
+	u.dispatch.handlers[sip.OPTIONS] = func(r *Request) { _ = r.Respond(200, "OK", allowHeader()) }
+	if err := u.newAgent(); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// newAgent makes the sipgo user agent of this trunk. The TLS server name
+// belongs to the agent, so each trunk has its own.
+func (u *TLSUplink) newAgent() error {
+	refuse := func(net.Addr) net.Dialer {
+		return net.Dialer{Control: func(string, string, syscall.RawConn) error { return errUplinkDown }}
+	}
+	quiet := slog.New(quietHandler{u.log.Handler()})
+	ua, err := sipgo.NewUA(
+		sipgo.WithUserAgent("Patchbay"),
+		sipgo.WithUserAgentHostname(u.cfg.Domain),
+		sipgo.WithUserAgentTransportLayerOptions(
+			sip.WithTransportLayerLogger(quiet),
+			sip.WithTransportLayerTransports(sip.TransportsConfig{
+				TLS: &sip.TransportTLS{TransportTCP: &sip.TransportTCP{DialerCreate: refuse}},
+			}),
+		),
+		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerLogger(quiet),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
+			sip.WithTransactionLayerTerminateOnConnClose(),
+		),
+	)
+	if err != nil {
+		return fmt.Errorf("user agent of the uplink: %w", err)
+	}
+	server, err := sipgo.NewServer(ua, sipgo.WithServerLogger(quiet))
+	if err != nil {
+		return fmt.Errorf("server of the uplink: %w", err)
+	}
+	server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { u.dispatch.serve(req, tx) })
+	if u.client, err = sipgo.NewClient(ua, sipgo.WithClientLogger(quiet)); err != nil {
+		return fmt.Errorf("client of the uplink: %w", err)
+	}
+	u.ua = ua
+	return nil
+}
+
+// String implements the task interface.
+func (u *TLSUplink) String() string { return "uplink " + u.cfg.Address }
+
+// Handle implements [Uplink].
+func (u *TLSUplink) Handle(method string, h Handler) {
+	u.dispatch.handlers[sip.RequestMethod(method)] = h
+}
+
+// Domain implements [Uplink].
+func (u *TLSUplink) Domain() string { return u.cfg.Domain }
+
+// Up implements [Uplink].
+func (u *TLSUplink) Up() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.up
+}
+
+// State implements [Uplink].
+func (u *TLSUplink) State() (up bool, flow uint64, changed <-chan struct{}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.up, u.flow, u.changed
+}
+
+// Status says in words how the uplink is: since when, why it is down (empty
+// if it is up), and the address under which the gateway sees us (zero if it
+// never said).
+func (u *TLSUplink) Status() (up bool, since time.Time, fault string, public netip.AddrPort) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.up, u.since, u.fault, u.public
+}
+
+// Hurry implements [Uplink].
+func (u *TLSUplink) Hurry(ctx context.Context) error {
+	for {
+		up, _, changed := u.State()
+		if up {
+			return nil
+		}
+		select {
+		case u.hurry <- struct{}{}:
+		default:
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errUplinkDown
+		}
+	}
+}
+
+// Contact implements [Uplink]. It shows the address that the gateway itself
+// sees, or a name that means nothing; never one of the local network.
+func (u *TLSUplink) Contact(user string) *sip.ContactHeader {
+	host, port := u.sentBy()
+	uri := sip.Uri{Scheme: "sip", User: user, Host: host, Port: port}
+	uri.UriParams.Add("transport", "tls")
+	return &sip.ContactHeader{Address: uri}
+}
+
+func (u *TLSUplink) sentBy() (host string, port int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.public.IsValid() {
+		return u.public.Addr().String(), int(u.public.Port())
+	}
+	return u.alias, 5061
+}
+
+// OpenMedia implements [Uplink].
+func (u *TLSUplink) OpenMedia(p *media.PortPool) (*media.Pair, netip.Addr, error) {
+	u.mu.Lock()
+	conn, public := u.conn, u.public
+	u.mu.Unlock()
+	if conn == nil {
+		return nil, netip.Addr{}, errUplinkDown
+	}
+	local := addrPortOf(conn.LocalAddr()).Addr()
+	pair, err := p.Open(local)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	switch {
+	case u.cfg.Public.IsValid():
+		return pair, u.cfg.Public, nil
+	case public.IsValid():
+		return pair, public.Addr(), nil
+	}
+	return pair, local, nil
+}
+
+// Send implements [Uplink].
+func (u *TLSUplink) Send(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
+	if err := u.prepare(req); err != nil {
+		return nil, err
+	}
+	tx, err := u.client.TransactionRequest(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("send %s to the gateway: %w", req.Method, err)
+	}
+	return tx, nil
+}
+
+// Write implements [Uplink].
+func (u *TLSUplink) Write(req *sip.Request) error {
+	if err := u.prepare(req); err != nil {
+		return err
+	}
+	if err := u.client.WriteRequest(req); err != nil {
+		return fmt.Errorf("send %s to the gateway: %w", req.Method, err)
+	}
+	return nil
+}
+
+func (u *TLSUplink) prepare(req *sip.Request) error {
+	u.mu.Lock()
+	conn := u.conn
+	u.mu.Unlock()
+	if conn == nil {
+		return fmt.Errorf("send %s: %w", req.Method, errUplinkDown)
+	}
+	req.SetTransport("TLS")
+	req.SetDestination(conn.RemoteAddr().String())
+	if req.Via() == nil {
+		host, port := u.sentBy()
+		via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: "TLS", Host: host, Port: port}
+		via.Params.Add("branch", sip.GenerateBranchN(16))
+		via.Params.Add("rport", "")
+		req.PrependHeader(via)
+	}
+	return nil
+}
+
+// Run connects, keeps the connection alive and replaces it when it is lost,
+// until ctx ends.
+func (u *TLSUplink) Run(ctx context.Context) error {
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := u.ua.TransportLayer().ServeTLS(u.door); err != nil && !errors.Is(err, net.ErrClosed) {
+			u.log.Error("serve", "err", err)
+		}
+	})
+	defer func() {
+		u.setDown("stopped")
+		_ = u.door.Close()
+		_ = u.ua.Close()
+		serving.Wait()
+		u.dispatch.running.Wait()
+	}()
+	wait := backoff{first: 500 * time.Millisecond, most: 15 * time.Second}
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := u.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		u.setDown(plainFault(err))
+		if time.Since(started) > steadyAfter {
+			wait.reset()
+		}
+		pause := wait.next()
+		u.log.Warn("gateway is not connected", "err", err, "retry", pause)
+		u.pause(ctx, pause)
+	}
+	return nil
+}
+
+// pause waits, ticking, until the time is over or somebody is in a hurry.
+func (u *TLSUplink) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-u.hurry: // asked for while the attempt that just failed was under way
+	default:
+	}
+	end := time.NewTimer(d)
+	defer end.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		u.tick()
+		select {
+		case <-end.C:
+			return
+		case <-u.hurry:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// tick says that the loop lives, and forgets what is over.
+func (u *TLSUplink) tick() {
+	u.dispatch.sweep()
+	if u.cfg.Tick != nil {
+		u.cfg.Tick()
+	}
+}
+
+func jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(mrand.Int64N(int64(d/2)+1))
+}
