@@ -18,6 +18,16 @@ const (
 	Declined                       // in quarantine: a client found it in use (RFC 2131 §4.3.3)
 )
 
+var stateText = [...]string{"", "offered", "bound", "declined"}
+
+// String returns a lower-case word.
+func (s LeaseState) String() string {
+	if s > 0 && int(s) < len(stateText) {
+		return stateText[s]
+	}
+	return "unknown"
+}
+
 // Lease ties an address to a client until it expires.
 type Lease struct {
 	IP       netip.Addr

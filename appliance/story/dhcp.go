@@ -18,13 +18,14 @@ const (
 
 // The reasons of address assignment.
 const (
-	PoolExhausted Reason = "pool-exhausted"
-	WrongSubnet   Reason = "wrong-subnet"
-	LeaseUnknown  Reason = "lease-unknown"
-	AddressTaken  Reason = "address-taken"
-	OtherServer   Reason = "other-server"
-	ProbingFirst  Reason = "probing-first"
-	StoreFailed   Reason = "store-failed"
+	PoolExhausted   Reason = "pool-exhausted"
+	WrongSubnet     Reason = "wrong-subnet"
+	LeaseUnknown    Reason = "lease-unknown"
+	AddressTaken    Reason = "address-taken"
+	OtherServer     Reason = "other-server"
+	OtherServerHere Reason = "other-server-here"
+	ProbingFirst    Reason = "probing-first"
+	StoreFailed     Reason = "store-failed"
 )
 
 var dhcpWords = map[Code]func(Args) string{
@@ -52,11 +53,12 @@ var dhcpWords = map[Code]func(Args) string{
 }
 
 var dhcpReasons = map[Reason]string{
-	PoolExhausted: "every address of the pool is taken; enlarge the pool or shorten the lease",
-	WrongSubnet:   "the address belongs to another subnet",
-	LeaseUnknown:  "this box has no such lease",
-	AddressTaken:  "the address is leased to another device",
-	OtherServer:   "it chose another DHCP server",
-	ProbingFirst:  "this box is still looking for another DHCP server on this network",
-	StoreFailed:   "the lease could not be written to disk",
+	PoolExhausted:   "every address of the pool is taken; enlarge the pool or shorten the lease",
+	WrongSubnet:     "the address belongs to another subnet",
+	LeaseUnknown:    "this box has no such lease",
+	AddressTaken:    "the address is leased to another device",
+	OtherServer:     "it chose another DHCP server",
+	OtherServerHere: "another DHCP server is on this network, so this box makes no offers; switch one of the two off",
+	ProbingFirst:    "this box is still looking for another DHCP server on this network",
+	StoreFailed:     "the lease could not be written to disk",
 }

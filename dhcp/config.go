@@ -1,0 +1,185 @@
+package dhcp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"patchbay/dhcp/mac"
+)
+
+// Mode says what the box does with DHCP on one interface.
+type Mode uint8
+
+// The modes. [New] accepts Off and Serve.
+const (
+	Off    Mode = iota // answers nothing
+	Watch              // learns, answers nothing
+	Inform             // answers DHCPINFORM only
+	Relay              // passes on to a server elsewhere, adds options for phones
+	Phones             // own pools, never an offer to what is not a phone
+	Serve              // own pools, for everybody
+)
+
+var modeText = [...]string{"off", "watch", "inform", "relay", "phones", "serve"}
+
+// String returns the word of the configuration file.
+func (m Mode) String() string {
+	if int(m) < len(modeText) {
+		return modeText[m]
+	}
+	return fmt.Sprintf("mode %d", uint8(m))
+}
+
+// ParseMode reads the word of the configuration file.
+func ParseMode(s string) (Mode, error) {
+	for i, text := range modeText {
+		if s == text {
+			return Mode(i), nil
+		}
+	}
+	return Off, fmt.Errorf("%q: want one of %s", s, strings.Join(modeText[:], ", "))
+}
+
+// The defaults of [Config] and the times that nobody needs to set.
+const (
+	defaultLease = 12 * time.Hour
+	defaultQuiet = 3 * time.Second
+	minimumLease = time.Minute // shortest term that a client may ask for
+
+	offerHold  = time.Minute      // an offer reserves its address for so long
+	quarantine = 10 * time.Minute // an address that was found in use rests
+	maxPool    = 1 << 20          // addresses in all pools of an interface
+)
+
+// Reservation ties an address to one device. The address may lie outside the
+// pools, but not outside the subnet.
+type Reservation struct {
+	MAC mac.Addr
+	IP  netip.Addr
+}
+
+// Config describes the service on one interface.
+type Config struct {
+	Interface    string       // for logs and [Server.String]
+	Mode         Mode         // Off or Serve
+	Server       netip.Addr   // our own address there: server identifier (option 54)
+	Subnet       netip.Prefix // option 1, and what "the right network" means
+	Pools        []Pool
+	Router       netip.Addr // option 3; zero: none is told
+	DNS, NTP     []netip.Addr
+	Domain       string
+	Lease        time.Duration // longest term; zero: 12 hours
+	Reservations []Reservation
+	// Quiet is how long to look for another DHCP server before the first
+	// OFFER. Zero means 3 s; a negative value means not to look and to serve
+	// beside another server. Live leases in the store make the look needless.
+	Quiet time.Duration
+	// Tick, if not nil, is called at least every 2 s while the server lives.
+	Tick func()
+}
+
+// Validate reports everything that is wrong, joined into one error.
+func (c Config) Validate() error {
+	if c.Mode == Off {
+		return nil
+	}
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.Mode != Serve {
+		bad("mode %v is not supported yet, use serve or off", c.Mode)
+	}
+	if !c.Server.Is4() {
+		bad("server address %v is not an IPv4 address", c.Server)
+	}
+	if !c.Subnet.Addr().Is4() || c.Subnet.Bits() > 30 {
+		bad("subnet %v is not an IPv4 network of 4 addresses or more", c.Subnet)
+	} else if !c.Subnet.Contains(c.Server) {
+		bad("server address %v is outside %v", c.Server, c.Subnet)
+	}
+	if len(c.Pools) == 0 && len(c.Reservations) == 0 {
+		bad("neither a pool nor a reservation, so there is nothing to give out")
+	}
+	if c.Lease != 0 && c.Lease < minimumLease {
+		bad("lease of %v is shorter than %v", c.Lease, minimumLease)
+	}
+	if len(c.Domain) > 253 {
+		bad("domain is longer than 253 characters")
+	}
+	faults = append(faults, c.validateAddresses()...)
+	return errors.Join(faults...)
+}
+
+func (c Config) validateAddresses() (faults []error) {
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	total := 0
+	for i, p := range c.Pools {
+		switch {
+		case !p.First.Is4() || !p.Last.Is4() || p.Last.Less(p.First):
+			bad("pool %v runs backwards or is not IPv4", p)
+			continue
+		case !c.Subnet.Contains(p.First) || !c.Subnet.Contains(p.Last):
+			bad("pool %v is outside %v", p, c.Subnet)
+		}
+		total += p.size()
+		for _, q := range c.Pools[:i] {
+			if !p.Last.Less(q.First) && !q.Last.Less(p.First) {
+				bad("pools %v and %v overlap", q, p)
+			}
+		}
+	}
+	if total > maxPool {
+		bad("pools hold %d addresses, at most %d are possible", total, maxPool)
+	}
+	macs, ips := map[mac.Addr]bool{}, map[netip.Addr]bool{}
+	for _, r := range c.Reservations {
+		switch {
+		case r.MAC.IsZero() || r.MAC.IsMulticast():
+			bad("reservation of %v for %v: not the address of a device", r.IP, r.MAC)
+		case !c.usable(r.IP):
+			bad("reservation of %v for %v: not an address for a device in %v", r.IP, r.MAC, c.Subnet)
+		case macs[r.MAC]:
+			bad("reservation of %v for %v: this device has one already", r.IP, r.MAC)
+		case ips[r.IP]:
+			bad("reservation of %v for %v: this address is reserved already", r.IP, r.MAC)
+		}
+		macs[r.MAC], ips[r.IP] = true, true
+	}
+	for _, a := range append(append([]netip.Addr(nil), c.DNS...), c.NTP...) {
+		if !a.Is4() {
+			bad("name or time server %v is not an IPv4 address", a)
+		}
+	}
+	if c.Router.IsValid() && !c.Router.Is4() {
+		bad("router %v is not an IPv4 address", c.Router)
+	}
+	return faults
+}
+
+// usable reports whether a device may have the address: inside the subnet,
+// and neither the network, the broadcast address, the router nor ourselves.
+func (c Config) usable(ip netip.Addr) bool {
+	return ip.Is4() && c.Subnet.Contains(ip) && ip != c.Server && ip != c.Router &&
+		ip != c.Subnet.Masked().Addr() && ip != broadcastOf(c.Subnet)
+}
+
+// broadcastOf returns the last address of an IPv4 network.
+func broadcastOf(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().As4()
+	host := ^uint32(0) >> p.Bits()
+	v := be32(a[:]) | host
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+}
+
+func be32(b []byte) uint32 {
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+func (c Config) lease() time.Duration {
+	if c.Lease == 0 {
+		return defaultLease
+	}
+	return c.Lease
+}

@@ -1,0 +1,294 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"patchbay/appliance/story"
+)
+
+// handle answers one datagram. Whatever it holds, the loop goes on.
+func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.stats.bad.Add(1)
+			s.log.Error("a datagram broke the server, it is ignored", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	s.stats.received.Add(1)
+	r, err := parse(b, from)
+	if err != nil {
+		s.stats.bad.Add(1)
+		s.log.Debug("datagram ignored", "from", from, "err", err)
+		return
+	}
+	r.at, r.toAll, r.ask.Server = s.now(), toAll, s.cfg.Server
+	if !s.limiter.allow(r.mac, r.at) {
+		s.stats.limited.Add(1)
+		return
+	}
+	if r.giaddr.IsValid() && !s.cfg.Subnet.Contains(r.giaddr) {
+		// RFC 2131 §4.3.1: the client's subnet is the relay's, and we have no
+		// addresses for that one.
+		s.noOffer(r, story.WrongSubnet)
+		return
+	}
+	switch r.kind {
+	case dhcpv4.MessageTypeDiscover:
+		s.discover(r)
+	case dhcpv4.MessageTypeRequest:
+		s.request(r)
+	case dhcpv4.MessageTypeDecline:
+		s.decline(r)
+	case dhcpv4.MessageTypeRelease:
+		s.release(r)
+	case dhcpv4.MessageTypeInform:
+		s.inform(r)
+	default:
+		// OFFER, ACK and NAK are no requests, and nobody sends the rest.
+		s.stats.bad.Add(1)
+	}
+}
+
+func (s *Server) bootOptions(r *request) Boot {
+	if s.boot == nil {
+		return Boot{}
+	}
+	return s.boot.BootOptions(r.ask)
+}
+
+// discover serves the state INIT (RFC 2131 §4.3.1).
+func (s *Server) discover(r *request) {
+	b := s.bootOptions(r)
+	s.tell(r.mac, story.In, story.Discover, story.Args{IP: r.requested, Vendor: b.Vendor, Model: b.Model, Options: r.list, Detail: r.ask.VendorClass})
+	switch s.gate() {
+	case gateBlocked:
+		s.noOffer(r, story.OtherServerHere)
+		return
+	case gateLooking:
+		s.noOffer(r, story.ProbingFirst)
+		s.wait(r, b)
+		return
+	}
+	s.tryOffer(r, b)
+}
+
+// tryOffer answers a DISCOVER if an address is at hand, and else leaves it to
+// the scout.
+func (s *Server) tryOffer(r *request, b Boot) {
+	ip, v := s.table.offer(r.client, r.requested, s.now())
+	if v == mustProbe {
+		s.wait(r, b)
+		return
+	}
+	s.offerOutcome(r, b, ip, v)
+}
+
+// offerOutcome sends the OFFER, or tells that there is none to make.
+func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
+	if v == exhausted {
+		s.log.Warn("no offer", "mac", r.mac, "err", ErrPoolExhausted)
+		s.noOffer(r, story.PoolExhausted)
+		return
+	}
+	s.tell(r.mac, story.Out, story.Offer, story.Args{IP: ip, URL: b.URL, Vendor: b.Vendor, Model: b.Model})
+	s.send(r, s.offer(r, b, ip, s.term(r)), destination(r, ip, false))
+}
+
+// request serves the states that send DHCPREQUEST, told apart by what is
+// filled in (RFC 2131 §4.3.2 and table 4).
+func (s *Server) request(r *request) {
+	switch {
+	case r.server.IsValid() && !r.ciaddr.IsValid():
+		s.selecting(r)
+	case r.ciaddr.IsValid():
+		// Option 54 "MUST NOT" be here, but some clients send it all the same;
+		// if it names somebody else, the lease is not ours.
+		if r.server.IsValid() && r.server != s.cfg.Server {
+			s.sighted(r.server)
+			return
+		}
+		if r.toAll {
+			s.rebinding(r)
+		} else {
+			s.renewing(r)
+		}
+	case r.requested.IsValid():
+		s.initReboot(r)
+	default:
+		s.stats.bad.Add(1) // neither address: there is nothing to confirm
+	}
+}
+
+// selecting: the client took an offer, ours or another's.
+func (s *Server) selecting(r *request) {
+	if r.server != s.cfg.Server {
+		// RFC 2131 §4.3.2: "the client has declined that server's offer".
+		s.table.drop(r.client)
+		s.sighted(r.server)
+		s.tell(r.mac, story.Local, story.NoOffer, story.Args{IP: r.requested, Peer: r.server, Reason: story.OtherServer})
+		return
+	}
+	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.requested})
+	switch s.table.standing(r.requested, r.client, r.at) {
+	case own:
+		s.grant(r, r.requested)
+	case others:
+		s.refuse(r, r.requested, story.AddressTaken)
+	default:
+		// "If the selected server is unable to satisfy the DHCPREQUEST
+		// message, the server SHOULD respond with a DHCPNAK." After a restart
+		// our offers are forgotten; the client starts again.
+		s.refuse(r, r.requested, story.LeaseUnknown)
+	}
+}
+
+// initReboot: the client remembers an address from before it was switched off.
+func (s *Server) initReboot(r *request) {
+	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.requested})
+	switch {
+	case !s.cfg.Subnet.Contains(r.requested):
+		// "If the server detects that the client is on the wrong net, then the
+		// server SHOULD send a DHCPNAK."
+		s.refuse(r, r.requested, story.WrongSubnet)
+	case !s.table.known(r.client):
+		// "If the DHCP server has no record of this client, then it MUST
+		// remain silent."
+		s.noOffer(r, story.LeaseUnknown)
+	case s.table.standing(r.requested, r.client, r.at) == own && s.table.allowed(r.requested, r.mac):
+		s.grant(r, r.requested)
+	default:
+		// "… should check if the client's notion of its IP address is
+		// correct. If not, then the server SHOULD send a DHCPNAK."
+		s.refuse(r, r.requested, story.AddressTaken)
+	}
+}
+
+// renewing: the client holds a lease and asks us alone to extend it. That it
+// asks us means that it got the lease from here, so a lease that we don't
+// know is refused and the client starts anew at once.
+func (s *Server) renewing(r *request) {
+	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.ciaddr})
+	switch {
+	case !s.cfg.Subnet.Contains(r.ciaddr):
+		s.refuse(r, r.ciaddr, story.WrongSubnet)
+	case !s.table.allowed(r.ciaddr, r.mac):
+		s.refuse(r, r.ciaddr, story.AddressTaken) // reserved for another or out of the pool since
+	default:
+		switch s.table.standing(r.ciaddr, r.client, r.at) {
+		case own:
+			s.grant(r, r.ciaddr)
+		case others:
+			s.refuse(r, r.ciaddr, story.AddressTaken)
+		default:
+			s.refuse(r, r.ciaddr, story.LeaseUnknown)
+		}
+	}
+}
+
+// rebinding: the client's own server did not answer, so it asks everybody.
+// Its lease may be another server's: without a record we stay silent.
+func (s *Server) rebinding(r *request) {
+	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.ciaddr})
+	switch s.table.standing(r.ciaddr, r.client, r.at) {
+	case own:
+		if s.table.allowed(r.ciaddr, r.mac) {
+			s.grant(r, r.ciaddr)
+			return
+		}
+		s.refuse(r, r.ciaddr, story.AddressTaken)
+	case others:
+		s.refuse(r, r.ciaddr, story.AddressTaken)
+	default:
+		s.noOffer(r, story.LeaseUnknown)
+	}
+}
+
+// decline: the client found the address in use (RFC 2131 §4.3.3). Only the
+// client that was given an address can put it in quarantine.
+func (s *Server) decline(r *request) {
+	if r.server != s.cfg.Server || !r.requested.IsValid() {
+		return
+	}
+	before, ok := s.table.begin(r.requested, r.client)
+	if !ok {
+		return
+	}
+	s.tell(r.mac, story.In, story.Decline, story.Args{IP: r.requested})
+	s.log.Warn("address in use by somebody who did not ask", "ip", r.requested, "mac", r.mac)
+	before.State, before.Granted, before.Expires = Declined, r.at, r.at.Add(quarantine)
+	s.save(r, before, func(error) {})
+}
+
+// release: the client gives its address back (RFC 2131 §4.3.4). What we know
+// of it is kept, so that it gets the address again if nobody needs it.
+func (s *Server) release(r *request) {
+	if r.server.IsValid() && r.server != s.cfg.Server {
+		return
+	}
+	before, ok := s.table.begin(r.ciaddr, r.client)
+	if !ok {
+		return
+	}
+	if !before.bound(r.at) {
+		s.table.abort(r.ciaddr)
+		return
+	}
+	s.tell(r.mac, story.In, story.Release, story.Args{IP: r.ciaddr})
+	before.Expires = r.at
+	s.save(r, before, func(error) {})
+}
+
+// inform: the client has an address from elsewhere and wants the parameters
+// only (RFC 2131 §4.3.5). The answer goes to ciaddr, so it must be on our
+// network: nobody else is to be sent datagrams on a stranger's word.
+func (s *Server) inform(r *request) {
+	if !r.ciaddr.IsValid() {
+		r.ciaddr = r.from.Addr() // some clients leave it out
+	}
+	if !s.cfg.Subnet.Contains(r.ciaddr) || r.ciaddr == s.cfg.Server {
+		return
+	}
+	b := s.bootOptions(r)
+	s.tell(r.mac, story.In, story.Inform, story.Args{IP: r.ciaddr, URL: b.URL, Vendor: b.Vendor, Model: b.Model, Options: r.list})
+	if s.gate() == gateBlocked {
+		return
+	}
+	s.send(r, s.ack(r, b, netip.Addr{}, 0), destination(r, netip.Addr{}, false))
+}
+
+// refuse sends a NAK. While we are not sure to be alone on the segment, the
+// client may well be somebody else's, and we stay silent.
+func (s *Server) refuse(r *request, ip netip.Addr, why story.Reason) {
+	if s.gate() != gateOpen {
+		s.noOffer(r, why)
+		return
+	}
+	s.tell(r.mac, story.Out, story.Nak, story.Args{IP: ip, Reason: why})
+	s.send(r, s.nak(r, why.Words()), destination(r, netip.Addr{}, true))
+}
+
+// noOffer tells why a client was met with silence.
+func (s *Server) noOffer(r *request, why story.Reason) {
+	s.tell(r.mac, story.Local, story.NoOffer, story.Args{IP: r.requested, Peer: r.giaddr, Reason: why})
+}
+
+// term is how long the client may have its address: what it asks for, within
+// our limits (RFC 2131 §4.3.1), in whole seconds.
+func (s *Server) term(r *request) time.Duration {
+	term := s.cfg.lease()
+	if r.term > 0 {
+		term = min(term, max(r.term, minimumLease))
+	}
+	return term.Truncate(time.Second)
+}
+
+func (s *Server) send(r *request, b []byte, to Destination) {
+	if err := s.conn.WriteTo(b, to); err != nil {
+		s.log.Warn("send reply", "mac", r.mac, "to", to.Addr, "err", err)
+	}
+}

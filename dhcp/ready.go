@@ -1,0 +1,190 @@
+package dhcp
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"patchbay/dhcp/mac"
+)
+
+const (
+	readyAhead   = 16              // pool addresses that are kept probed ahead
+	probeBatch   = 128             // addresses asked for at once
+	probeAgain   = 2 * time.Minute // a ready address is asked for again
+	probeGood    = 3 * time.Minute // how long an answer counts
+	emptyMeansIt = time.Second     // how long a full pool is not searched again
+)
+
+// readyQueue holds pool addresses that nobody answered for, so that an OFFER
+// does not wait for ARP. It is part of the table and under its lock.
+type readyQueue struct {
+	queue      []netip.Addr
+	asked      map[netip.Addr]time.Time // when nobody answered
+	next       int                      // where the search for unused addresses goes on
+	unused     bool                     // there may be unused addresses
+	emptyUntil time.Time                // the pool was found exhausted a moment ago
+}
+
+// clean reports whether the address was asked for lately, without an answer.
+func (q *readyQueue) clean(ip netip.Addr, now time.Time) bool {
+	at, ok := q.asked[ip]
+	return ok && now.Sub(at) < probeGood
+}
+
+// pop takes the next address that is still clean.
+func (q *readyQueue) pop(now time.Time) (netip.Addr, bool) {
+	for len(q.queue) > 0 {
+		ip := q.queue[0]
+		q.queue = q.queue[1:]
+		if q.clean(ip, now) {
+			return ip, true
+		}
+		q.unused = true // not lost: the search finds it again
+	}
+	return netip.Addr{}, false
+}
+
+// toProbe returns addresses that should be asked for now: those that clients
+// wait for, reservations that are not in use, those of the queue that are
+// getting old, and as many more as it takes to have ahead ones ready.
+func (t *table) toProbe(wanted []netip.Addr, ahead int, now time.Time) []netip.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q := &t.ready
+	var out []netip.Addr
+	add := func(ip netip.Addr) {
+		if len(out) < probeBatch && !slices.Contains(out, ip) {
+			out = append(out, ip)
+		}
+	}
+	old := func(ip netip.Addr) bool { return now.Sub(q.asked[ip]) >= probeAgain }
+	for _, ip := range wanted {
+		if !q.clean(ip, now) {
+			add(ip)
+		}
+	}
+	for ip := range t.owner {
+		if e := t.byIP[ip]; (e == nil || e.free(now)) && old(ip) {
+			add(ip)
+		}
+	}
+	for _, ip := range q.queue {
+		if old(ip) {
+			add(ip)
+		}
+	}
+	more := min(ahead-len(q.queue), probeBatch-len(out))
+	found := t.unusedAddresses(more, now)
+	if len(found) < more {
+		found = append(found, t.lapsedAddresses(more-len(found), now)...)
+	}
+	for _, ip := range found {
+		add(ip)
+	}
+	if more > 0 && len(found) == 0 && len(q.queue) == 0 {
+		q.emptyUntil = now.Add(emptyMeansIt)
+	}
+	return out
+}
+
+// unusedAddresses returns up to n pool addresses that were never given out.
+func (t *table) unusedAddresses(n int, now time.Time) (out []netip.Addr) {
+	q := &t.ready
+	total := 0
+	for _, p := range t.cfg.Pools {
+		total += p.size()
+	}
+	for range total {
+		if len(out) >= n || !q.unused {
+			return out
+		}
+		ip := t.cfg.nth(q.next % total)
+		q.next = (q.next + 1) % total
+		if t.byIP[ip] == nil && t.candidate(ip) {
+			out = append(out, ip)
+		}
+	}
+	// Once round without finding enough: what is left is in out or queued.
+	q.unused = len(out) > 0
+	return out
+}
+
+// lapsedAddresses returns up to n pool addresses whose leases ended, the
+// longest ended first, because a client that comes back wants its own.
+func (t *table) lapsedAddresses(n int, now time.Time) (out []netip.Addr) {
+	if n <= 0 || now.Before(t.ready.emptyUntil) {
+		return nil
+	}
+	var free []*entry
+	for ip, e := range t.byIP {
+		if e.free(now) && t.candidate(ip) {
+			free = append(free, e)
+		}
+	}
+	slices.SortFunc(free, func(a, b *entry) int { return a.Expires.Compare(b.Expires) })
+	for _, e := range free[:min(n, len(free))] {
+		out = append(out, e.IP)
+	}
+	return out
+}
+
+// candidate reports whether an address may be queued for anybody.
+func (t *table) candidate(ip netip.Addr) bool {
+	_, reserved := t.owner[ip]
+	return !reserved && t.allowed(ip, mac.Addr{}) && !slices.Contains(t.ready.queue, ip)
+}
+
+// nth returns the address at an index into all pools laid end to end.
+func (c Config) nth(i int) netip.Addr {
+	for _, p := range c.Pools {
+		if i < p.size() {
+			first := p.First.As4()
+			v := be32(first[:]) + uint32(i)
+			return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+		}
+		i -= p.size()
+	}
+	return netip.Addr{}
+}
+
+// probed takes in the outcome of a probe. An address that the very device
+// answers for that would get it is as good as silent. The strangers that
+// were put in quarantine are returned.
+func (t *table) probed(asked []netip.Addr, answers, mine map[netip.Addr]mac.Addr, now time.Time) (strangers map[netip.Addr]mac.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q := &t.ready
+	if q.asked == nil {
+		q.asked = make(map[netip.Addr]time.Time)
+	}
+	for ip, at := range q.asked {
+		if now.Sub(at) > probeGood {
+			delete(q.asked, ip)
+		}
+	}
+	for _, ip := range asked {
+		who, answered := answers[ip]
+		e := t.byIP[ip]
+		switch {
+		case answered && who != t.owner[ip] && who != mine[ip]:
+			if e != nil && !e.free(now) {
+				continue // given out meanwhile; its client will DECLINE
+			}
+			if strangers == nil {
+				strangers = make(map[netip.Addr]mac.Addr)
+			}
+			strangers[ip] = who
+			delete(q.asked, ip)
+			t.forget(e)
+			t.byIP[ip] = &entry{Lease: Lease{IP: ip, MAC: who, State: Declined, Granted: now, Expires: now.Add(quarantine)}}
+			q.queue = slices.DeleteFunc(q.queue, func(x netip.Addr) bool { return x == ip })
+		default:
+			q.asked[ip] = now
+			if !answered && (e == nil || e.free(now)) && t.candidate(ip) {
+				q.queue = append(q.queue, ip)
+			}
+		}
+	}
+	return strangers
+}
