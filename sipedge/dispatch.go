@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -52,10 +53,12 @@ type Request struct {
 	cancel context.CancelCauseFunc
 	tag    string
 	free   func()
+	final  atomic.Bool // a final answer was sent
 }
 
 // Context ends when the INVITE is cancelled (its cause is [ErrCancelled]),
-// when the transaction ends without an answer, or when the handler returns.
+// when the transaction ends before a final answer (the caller's connection is
+// gone), or when the handler returns.
 func (r *Request) Context() context.Context { return r.ctx }
 
 // Release lets the next request of the same Call-ID start. Respond does so
@@ -78,6 +81,9 @@ func (r *Request) Response(status int, reason string, body []byte) *sip.Response
 // Send sends an answer that [Request.Response] made.
 func (r *Request) Send(res *sip.Response) error {
 	defer r.free()
+	if res.StatusCode >= 200 {
+		r.final.Store(true)
+	}
 	return r.Tx.Respond(res)
 }
 
@@ -288,7 +294,9 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	defer d.leaveInvite(callID, branch)
-	handle(r)
+	if r.ctx.Err() == nil {
+		handle(r)
+	}
 }
 
 // wrap makes the request that handlers see.
@@ -302,7 +310,11 @@ func (d *dispatcher) wrap(req *sip.Request, tx sip.ServerTransaction) *Request {
 	if req.Method == sip.INVITE && !tx.OnCancel(func(*sip.Request) { r.cancel(ErrCancelled) }) {
 		r.cancel(ErrCancelled)
 	}
-	tx.OnTerminate(func(_ string, err error) { r.cancel(err) })
+	tx.OnTerminate(func(_ string, err error) {
+		if !r.final.Load() {
+			r.cancel(err)
+		}
+	})
 	return r
 }
 

@@ -85,11 +85,30 @@ type Location struct {
 
 	mu       sync.RWMutex
 	bindings map[mac.Account]Binding
-	perIP    map[netip.Addr]int // bindings at each address
+	changed  map[mac.Account]time.Time // last REGISTER of this run
+	perIP    map[netip.Addr]int        // bindings at each address
 }
 
+// reorderTime is how long a request can be under way (64*T1). An older CSeq
+// later than that is a phone that was restarted and counts anew.
+const reorderTime = 32 * time.Second
+
+// outcome is what became of a change of a binding.
+type outcome uint8
+
+const (
+	unchanged outcome = iota // the same request again, or nothing to remove
+	created
+	updated
+	removed
+	outdated // older than what holds
+)
+
 func newLocation(store BindingStore, now func() time.Time) *Location {
-	return &Location{store: store, now: now, bindings: make(map[mac.Account]Binding), perIP: make(map[netip.Addr]int)}
+	return &Location{
+		store: store, now: now, bindings: make(map[mac.Account]Binding),
+		changed: make(map[mac.Account]time.Time), perIP: make(map[netip.Addr]int),
+	}
 }
 
 // restore reads the bindings of the last run. Those that are over by now are
@@ -164,6 +183,46 @@ func (l *Location) knows(ip netip.Addr) bool {
 
 func (l *Location) hasFlow(f Flow) bool { return len(l.On(f)) > 0 }
 
+// put sets the binding of an account, and returns the one that it replaces.
+func (l *Location) put(b Binding) (old Binding, result outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, had := l.bindings[b.Account]
+	had = had && old.Expires.After(l.now())
+	if had && old.CallID == b.CallID && b.CSeq <= old.CSeq {
+		switch {
+		case b.CSeq == old.CSeq && old.Flow() == b.Flow():
+			return old, unchanged
+		case l.now().Sub(l.changed[b.Account]) < reorderTime:
+			return old, outdated
+		}
+	}
+	l.insert(b)
+	l.changed[b.Account] = l.now()
+	l.store.Put(b) // behind; in the lock, so that two writes keep their order
+	if had {
+		return old, updated
+	}
+	return Binding{}, created
+}
+
+// remove ends the binding of an account if its contact is uri, or any if uri
+// is empty (RFC 3261 §10.3 steps 6 and 7).
+func (l *Location) remove(a mac.Account, uri, callID string, cseq uint32) (old Binding, result outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, had := l.bindings[a]
+	if !had || uri != "" && !sameContact(uri, old.Contact) {
+		return Binding{}, unchanged
+	}
+	if old.CallID == callID && cseq <= old.CSeq && l.now().Sub(l.changed[a]) < reorderTime {
+		return old, outdated
+	}
+	l.drop(a)
+	l.store.Delete(a)
+	return old, removed
+}
+
 // insert and drop keep the count per address. Both want mu held.
 func (l *Location) insert(b Binding) {
 	l.drop(b.Account)
@@ -177,6 +236,7 @@ func (l *Location) drop(a mac.Account) {
 		return
 	}
 	delete(l.bindings, a)
+	delete(l.changed, a)
 	if ip := old.Source.Addr(); l.perIP[ip] <= 1 {
 		delete(l.perIP, ip)
 	} else {
@@ -206,16 +266,14 @@ func (l *Location) lose(f Flow) []Binding {
 func (l *Location) expire() []Binding {
 	now := l.now()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	var over []Binding
 	for a, b := range l.bindings {
 		if !b.Expires.After(now) {
 			l.drop(a)
+			l.store.Delete(a)
 			over = append(over, b)
 		}
-	}
-	l.mu.Unlock()
-	for _, b := range over {
-		l.store.Delete(b.Account)
 	}
 	return sortBindings(over)
 }

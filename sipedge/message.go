@@ -135,9 +135,9 @@ func (m *message) scanField(line string, f *fault) *fault {
 	if len(m.fields) == maxHeaders {
 		return f.or(badRequest("more than 100 header lines"))
 	}
-	if m.odd = m.odd || trimmed != name; len(m.fields) < maxHeaders {
-		m.fields = append(m.fields, field{canonicalName(trimmed), strings.TrimSpace(value)})
-	}
+	// Handlers look for long names; sipgo makes them of a few short ones only.
+	m.odd = m.odd || trimmed != name || len(name) == 1 && !strings.ContainsAny(name, "cftmivlCFTMIVL")
+	m.fields = append(m.fields, field{canonicalName(trimmed), strings.TrimSpace(value)})
 	return f
 }
 
@@ -190,7 +190,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// write makes the message anew, each header in one line and in its long form.
+// write makes the message anew, each header in one line and in its long form,
+// as judge has left them.
 func (m *message) write() []byte {
 	var b bytes.Buffer
 	if m.status != 0 {
@@ -199,14 +200,7 @@ func (m *message) write() []byte {
 		b.WriteString(m.method + " " + m.uri + " " + m.version + "\r\n")
 	}
 	for _, f := range m.fields {
-		value := f.value
-		switch f.name {
-		case "via":
-			value = normalVias(value)
-		case "cseq":
-			value = strings.Join(strings.Fields(value), " ")
-		}
-		b.WriteString(wireName(f.name) + ": " + value + "\r\n")
+		b.WriteString(wireName(f.name) + ": " + f.value + "\r\n")
 	}
 	b.WriteString("\r\n")
 	b.Write(m.body)

@@ -11,6 +11,8 @@ const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY,
 // handleOwn sets the handlers of the endpoint.
 func (e *Endpoint) handleOwn() {
 	e.Handle(sip.OPTIONS, e.options)
+	e.Handle(sip.REGISTER, e.register)
+	e.Handle(sip.SUBSCRIBE, e.subscribe)
 	e.dispatch.other = func(r *Request) {
 		if r.Method == sip.ACK {
 			return // never answered (RFC 3261 §17.1.1.3)

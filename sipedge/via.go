@@ -150,22 +150,6 @@ func cutUnquoted(s string, sep byte) (before, after string, found bool) {
 	return s, "", false
 }
 
-// normalVias writes the values of a Via line without the white space that
-// sipgo can't read.
-func normalVias(line string) string {
-	var out []string
-	for rest, more := line, true; more; {
-		var one string
-		one, rest, more = cutUnquoted(rest, ',')
-		v, ok := parseVia(one)
-		if !ok {
-			return line
-		}
-		out = append(out, v.String())
-	}
-	return strings.Join(out, ", ")
-}
-
 // String writes the value as it goes on the wire.
 func (v via) String() string {
 	var b strings.Builder
