@@ -28,6 +28,7 @@ const (
 	WindowByAdmin     Reason = "window-admin"
 	LanguageFallback  Reason = "language-fallback"
 	VendorUnsupported Reason = "vendor-unsupported"
+	WriteRefused      Reason = "write-refused"
 )
 
 var provisionWords = map[Code]func(Args) string{
@@ -60,4 +61,5 @@ var provisionReasons = map[Reason]string{
 	WindowByAdmin:     "an administrator opened it",
 	LanguageFallback:  "the phone does not speak the language that was asked for, so it gets English",
 	VendorUnsupported: "this vendor is not supported yet",
+	WriteRefused:      "files can't be written by TFTP; let the phone use HTTP",
 }

@@ -1,0 +1,189 @@
+package provision
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// enlistLimit is how long a request waits for the inventory to be written.
+const enlistLimit = 5 * time.Second
+
+// query is a request for a file, through any door.
+type query struct {
+	door          story.Proto
+	path          string // decoded
+	agent         string // User-Agent; empty by TFTP
+	ifNoneMatch   string
+	head          bool // only the headers are wanted
+	local, remote netip.Addr
+}
+
+// reply is the answer to a query. A refusal is the same reply as an unknown
+// file, so that nobody learns by asking which phones exist.
+type reply struct {
+	status int // of HTTP
+	body   []byte
+	kind   string // Content-Type
+	etag   string
+}
+
+var notFound = reply{status: http.StatusNotFound, body: []byte("not found\n"), kind: "text/plain; charset=utf-8"}
+
+// answer finds, guards and renders one file.
+func (s *Server) answer(ctx context.Context, q query) reply {
+	name, lang, err := cleanPath(q.path)
+	if err != nil {
+		s.log.Debug("path refused", "component", "provision", "ip", q.remote, "err", err)
+		return badPath(err)
+	}
+	t := s.look(name, lang, q.agent, q.remote)
+	if !t.found {
+		s.missing(q, t, "")
+		return notFound
+	}
+	if t.match.file.Role == RolePhone {
+		if reason := s.permit(t); reason != "" {
+			s.refuse(q, t, reason)
+			return notFound
+		}
+	}
+	phone := s.enlist(ctx, q, t)
+	switch {
+	case t.match.file.Role != RoleCommon && t.match.file.Role != RolePhone:
+		s.missing(q, t, "")
+		return notFound
+	case t.match.file.Template == "":
+		s.missing(q, t, story.VendorUnsupported)
+		return notFound
+	}
+	return s.page(q, t, phone)
+}
+
+// badPath maps the faults of a path to replies.
+func badPath(err error) reply {
+	switch {
+	case errors.Is(err, errPathTooLong):
+		return reply{status: http.StatusRequestURITooLong, body: []byte("path too long\n"), kind: notFound.kind}
+	case errors.Is(err, errPathSyntax):
+		return reply{status: http.StatusBadRequest, body: []byte("bad path\n"), kind: notFound.kind}
+	}
+	return notFound
+}
+
+// enlist tells the inventory what was seen of the phone that asks, and
+// returns the phone as it stands there. A request that might come from
+// somebody else tells nothing. If the inventory can't be written, a phone that
+// is known is served from memory.
+func (s *Server) enlist(ctx context.Context, q query, t sight) Phone {
+	own := t.asked.IsZero() || t.asked == t.who
+	if !t.itself() {
+		if own {
+			return t.stored
+		}
+		return Phone{}
+	}
+	id := t.agent
+	if id.vendor != t.match.vendor {
+		id = identity{}
+	}
+	if t.asked.IsZero() && id.vendor == nil {
+		return t.stored // anybody may ask for a common file
+	}
+	seen := Sighting{MAC: t.who, Vendor: t.match.vendor.Name, Model: id.model, Firmware: id.firmware}
+	if id.model != "" {
+		seen.Slots, _ = s.catalog.Slots(seen.Vendor, id.model)
+	}
+	ctx, cancel := context.WithTimeout(ctx, enlistLimit)
+	defer cancel()
+	phone, err := s.phones.Enlist(ctx, seen)
+	if err != nil {
+		s.log.Error("phone not enlisted", "component", "provision", "mac", t.who, "err", err)
+		return t.stored
+	}
+	if id.model != "" && (id.model != t.stored.Model || id.firmware != "" && id.firmware != t.stored.Firmware) {
+		s.tell(t.who, q, story.Identified, story.Args{
+			Vendor: t.match.vendor.Title, Model: id.model, Firmware: id.firmware,
+		})
+	}
+	return phone
+}
+
+// page renders the file and says so on the story.
+func (s *Server) page(q query, t sight, phone Phone) reply {
+	site := s.cfg.Site(q.local)
+	if t.match.file.Role == RoleCommon {
+		phone = Phone{Model: phone.Model, Language: phone.Language} // nothing of the phone itself
+	}
+	body, english, err := s.catalog.render(t.match.vendor, t.match.file, phone, site, t.lang)
+	if err != nil {
+		s.log.Error("configuration not rendered", "component", "provision", "mac", t.who, "err", err)
+		s.refuse(q, t, story.RenderFailed)
+		return reply{status: http.StatusServiceUnavailable, body: []byte("try later\n"), kind: notFound.kind}
+	}
+	sum := sha256.Sum256(body)
+	r := reply{status: http.StatusOK, body: body, kind: t.match.vendor.ContentType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
+	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Bytes: int64(len(body)), Vendor: t.match.vendor.Title, Model: t.agent.model, Firmware: t.agent.firmware}
+	if english {
+		args.Reason = story.LanguageFallback
+	}
+	code := story.Served
+	if noneMatch(q.ifNoneMatch, r.etag) {
+		r.status, r.body, code = http.StatusNotModified, nil, story.Unchanged
+	}
+	if !q.head && t.itself() {
+		s.tell(t.who, q, code, args)
+	}
+	return r
+}
+
+// noneMatch evaluates If-None-Match (RFC 9110 §13.1.2) for GET and HEAD.
+func noneMatch(header, etag string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		part = strings.TrimPrefix(strings.TrimSpace(part), "W/")
+		if part == "*" || part == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// missing tells the story of a phone that it asked for what does not exist.
+func (s *Server) missing(q query, t sight, reason story.Reason) {
+	if q.head || !t.itself() || !t.known && !t.found {
+		return
+	}
+	s.tell(t.who, q, story.NotFound, story.Args{File: printable(q.path), Via: string(q.door), Reason: reason})
+}
+
+// refuse tells the story of the phone that was asked for and of the one that
+// asked. Addresses that nobody has vouched for get no story, so that guessing
+// fills no memory.
+func (s *Server) refuse(q query, t sight, reason story.Reason) {
+	if reason != story.RenderFailed {
+		s.limit.charge(q.remote, costRefused)
+	}
+	args := story.Args{IP: q.remote, File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Reason: reason}
+	if !t.asked.IsZero() && (t.known || t.asked == t.who) {
+		args.MAC = t.who
+		s.tell(t.asked, q, story.Refused, args)
+	}
+	if !t.who.IsZero() && t.who != t.asked {
+		args.MAC = t.asked
+		s.tell(t.who, q, story.Refused, args)
+	}
+	s.log.Debug("file refused", "component", "provision", "ip", q.remote, "mac", t.asked, "reason", string(reason))
+}
+
+// tell records one event.
+func (s *Server) tell(m mac.Addr, q query, code story.Code, args story.Args) {
+	s.record(m, story.Event{Time: s.now(), Proto: q.door, Dir: story.In, Code: code, Args: args})
+}

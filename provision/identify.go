@@ -1,0 +1,176 @@
+package provision
+
+import (
+	"regexp"
+	"strings"
+
+	"patchbay/dhcp/mac"
+)
+
+// maxAgent is how much of a User-Agent is looked at. The longest that a phone
+// is known to send has 140 bytes.
+const maxAgent = 512
+
+// identity is what one source tells about a phone. Empty fields mean that it
+// told nothing.
+type identity struct {
+	vendor   *Vendor
+	model    string // as we write it
+	written  string // as the phone writes it
+	firmware string
+	mac      mac.Addr
+	sister   bool // the vendor's, but of a firmware that must not get our options
+}
+
+// byAgent reads an HTTP User-Agent.
+func (c *Catalog) byAgent(agent string) identity {
+	if len(agent) == 0 || len(agent) > maxAgent {
+		return identity{}
+	}
+	for _, v := range c.vendors {
+		if id, ok := v.read(v.ua, agent); ok {
+			return id
+		}
+	}
+	return identity{}
+}
+
+// byDHCP reads option 60, and the OUI where that tells nothing.
+func (c *Catalog) byDHCP(m mac.Addr, vendorClass string) identity {
+	class := strings.TrimRight(vendorClass, "\x00 ")
+	if len(class) > 0 && len(class) <= 255 {
+		for _, v := range c.vendors {
+			if id, ok := v.read(v.option60, class); ok {
+				return id
+			}
+		}
+		if model, ok := polyBinaryClass(class); ok {
+			if poly := c.byName["poly"]; poly != nil {
+				_, name := poly.model(model)
+				return identity{vendor: poly, model: name, written: model}
+			}
+		}
+		for _, v := range c.vendors {
+			for _, re := range v.not60 {
+				if re.MatchString(class) {
+					return identity{vendor: v, sister: true}
+				}
+			}
+		}
+	}
+	return identity{vendor: c.byOUI(m)}
+}
+
+// byOUI tells the vendor from the MAC address alone, or nothing.
+func (c *Catalog) byOUI(m mac.Addr) *Vendor {
+	if m.IsZero() {
+		return nil
+	}
+	oui := m.OUI()
+	for _, v := range c.vendors {
+		if v.ouis[oui] {
+			return v
+		}
+	}
+	return nil
+}
+
+// read applies patterns with the groups model, firmware and mac.
+func (v *Vendor) read(patterns []*regexp.Regexp, s string) (identity, bool) {
+	for _, re := range patterns {
+		at := re.FindStringSubmatch(s)
+		if at == nil {
+			continue
+		}
+		id, updater := identity{vendor: v}, false
+		for i, name := range re.SubexpNames() {
+			if at[i] == "" {
+				continue
+			}
+			switch name {
+			case "model":
+				id.written = strings.TrimSpace(at[i])
+				_, id.model = v.model(id.written)
+			case "firmware":
+				id.firmware = at[i]
+			case "stage":
+				updater = at[i] == "Updater"
+			case "mac":
+				if m, err := mac.Parse(at[i]); err == nil {
+					id.mac = m
+				}
+			}
+		}
+		if updater { // a Poly that boots tells the version of its loader
+			id.firmware = ""
+		}
+		return id, true
+	}
+	return identity{}, false
+}
+
+// match is one reading of a file name: whose it would be and what for.
+type match struct {
+	vendor *Vendor
+	file   *File
+	mac    mac.Addr // zero if the name carries none
+}
+
+// byFile lists the readings of a name, at most one for each vendor.
+func (c *Catalog) byFile(name string) []match {
+	var found []match
+	for _, v := range c.vendors {
+		for i := range v.Files {
+			f := &v.Files[i]
+			at := f.match.FindStringSubmatchIndex(name)
+			if at == nil {
+				continue
+			}
+			m := match{vendor: v, file: f}
+			if f.mac > 0 && at[2*f.mac] >= 0 {
+				m.mac, _ = mac.Parse(name[at[2*f.mac]:at[2*f.mac+1]])
+				if f.Role == RolePhone && (m.mac.IsZero() || m.mac.IsMulticast()) {
+					continue // no phone has such an address
+				}
+			}
+			found = append(found, m)
+			break
+		}
+	}
+	return found
+}
+
+// choose picks the vendor that a file name is meant for. What the inventory
+// knows outweighs the User-Agent, that outweighs the OUI, and that the name.
+func choose(matches []match, stored Phone, known bool, agent identity, asked mac.Addr) (match, bool) {
+	with := func(accept func(*Vendor) bool) (match, bool) {
+		for _, m := range matches {
+			if accept(m.vendor) {
+				return m, true
+			}
+		}
+		return match{}, false
+	}
+	if known && stored.Vendor != "" {
+		return with(func(v *Vendor) bool { return v.Name == stored.Vendor })
+	}
+	if agent.vendor != nil {
+		return with(func(v *Vendor) bool { return v == agent.vendor })
+	}
+	if !asked.IsZero() {
+		oui := asked.OUI()
+		if m, ok := with(func(v *Vendor) bool { return v.ouis[oui] }); ok {
+			return m, true
+		}
+		if m, ok := with(func(v *Vendor) bool { return v.shared[oui] }); ok {
+			return m, true
+		}
+	}
+	if len(matches) == 1 {
+		return matches[0], true
+	}
+	if known { // in the inventory by its address only: the vendor whose blocks can't be listed
+		return with(func(v *Vendor) bool { return v.AnyOUI })
+	}
+	return match{}, false
+}

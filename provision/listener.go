@@ -1,0 +1,154 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// How many connections are held at once. A phone opens one or two.
+const (
+	connsPerHost = 32
+	connsTotal   = 2048
+)
+
+// httpDoor is the plain HTTP listener of one address, and the task that
+// serves it.
+type httpDoor struct {
+	listener *listener
+	server   *http.Server
+	addr     netip.AddrPort
+}
+
+func newHTTPDoor(at netip.AddrPort, s *Server) (*httpDoor, error) {
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, err
+	}
+	return &httpDoor{
+		listener: &listener{TCPListener: l, tick: s.cfg.Tick, hosts: make(map[netip.Addr]int)},
+		addr:     l.Addr().(*net.TCPAddr).AddrPort(),
+		server: &http.Server{
+			Handler:           s,
+			ReadHeaderTimeout: headerTimeout,
+			ReadTimeout:       bodyTimeout,
+			WriteTimeout:      bodyTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    headerLimit,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// String names the task.
+func (d *httpDoor) String() string { return "provision http " + d.addr.String() }
+
+// Run serves until the context ends; requests under way get a moment to finish.
+func (d *httpDoor) Run(ctx context.Context) error {
+	d.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	served := make(chan error, 1)
+	go func() { served <- d.server.Serve(d.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := d.server.Shutdown(stop); err != nil {
+		_ = d.server.Close()
+	}
+	<-served
+	return nil
+}
+
+// listener accepts connections within the limits, and ticks while it waits.
+type listener struct {
+	*net.TCPListener
+	tick func()
+
+	mu    sync.Mutex
+	hosts map[netip.Addr]int // open connections by source
+	total int
+}
+
+// Accept waits for a connection that is within the limits; others are closed
+// at once, so that one host that opens a thousand keeps no other out.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		if err := l.SetDeadline(time.Now().Add(time.Second)); err != nil {
+			return nil, err
+		}
+		c, err := l.TCPListener.Accept()
+		l.tick()
+		if err != nil {
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				continue
+			}
+			return nil, err
+		}
+		from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		if !l.enter(from) {
+			_ = c.Close()
+			continue
+		}
+		return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+	}
+}
+
+func (l *listener) enter(from netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.total >= connsTotal || l.hosts[from] >= connsPerHost {
+		return false
+	}
+	l.total++
+	l.hosts[from]++
+	return true
+}
+
+func (l *listener) leave(from netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total--
+	if l.hosts[from]--; l.hosts[from] <= 0 {
+		delete(l.hosts, from)
+	}
+}
+
+// limitedConn gives its place back when it is closed.
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements [net.Conn].
+func (c *limitedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
+
+// localAddr is the address that a request came to.
+func localAddr(r *http.Request) netip.Addr {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// remoteAddr is the address that a request came from. Headers of proxies are
+// not looked at: there is none on the LAN, and anybody could write them.
+func remoteAddr(r *http.Request) netip.Addr {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap().WithZone("")
+}

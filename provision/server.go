@@ -1,0 +1,233 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// Limits of the HTTP door. Phones are slow and few; whoever is slower than
+// this is no phone.
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 60 * time.Second
+	idleTimeout   = 30 * time.Second
+	stopTimeout   = 2 * time.Second
+	headerLimit   = 80 << 10 // a path of 64 KiB gets a clean answer, not a reset
+	uploadLimit   = 2 << 20  // bytes; the largest log of a Poly is 1 MiB
+)
+
+// Config is what a [Server] is built from.
+type Config struct {
+	// Site returns the site as seen from the local address that a request
+	// came to. It is called for each file that is rendered and must not block.
+	Site   func(local netip.Addr) Site
+	Listen []netip.AddrPort // plain HTTP
+	TFTP   []netip.AddrPort // empty: no TFTP
+	Tick   func()           // called at least every two seconds by every loop; may be nil
+	// Landing answers GET / for people with a browser; may be nil.
+	Landing http.Handler
+}
+
+// Task is a long-lived goroutine of the server. Run returns nil when the
+// context ends.
+type Task interface {
+	String() string
+	Run(ctx context.Context) error
+}
+
+// Server serves configurations over HTTP and TFTP.
+type Server struct {
+	cfg     Config
+	catalog *Catalog
+	phones  PhoneStore
+	whois   Whois
+	windows *Windows
+	record  func(mac.Addr, story.Event)
+	log     *slog.Logger
+	now     func() time.Time
+	limit   *limiter
+	http    []*httpDoor
+	tftp    []*tftpDoor
+}
+
+// New binds all sockets and returns a server whose tasks must be run. On
+// error nothing stays bound.
+func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *Windows, record func(mac.Addr, story.Event), log *slog.Logger) (*Server, error) {
+	if cfg.Site == nil {
+		return nil, errors.New("provision: the site is missing")
+	}
+	if cfg.Tick == nil {
+		cfg.Tick = func() {}
+	}
+	s := &Server{
+		cfg: cfg, catalog: catalog, phones: phones, whois: whois, windows: windows,
+		record: record, log: log, now: time.Now, limit: newLimiter(time.Now),
+	}
+	for _, at := range cfg.Listen {
+		d, err := newHTTPDoor(at, s)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("provision http on %s: %w", at, err), s.Close())
+		}
+		s.http = append(s.http, d)
+	}
+	for _, at := range cfg.TFTP {
+		d, err := newTFTPDoor(at, s)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("provision tftp on %s: %w", at, err), s.Close())
+		}
+		s.tftp = append(s.tftp, d)
+	}
+	return s, nil
+}
+
+// Tasks returns one task for each socket.
+func (s *Server) Tasks() []Task {
+	var tasks []Task
+	for _, d := range s.http {
+		tasks = append(tasks, d)
+	}
+	for _, d := range s.tftp {
+		tasks = append(tasks, d)
+	}
+	return tasks
+}
+
+// Addrs returns the addresses that are bound, in the order of the
+// configuration; a configured port 0 is replaced by the real one.
+func (s *Server) Addrs() (http, tftp []netip.AddrPort) {
+	for _, d := range s.http {
+		http = append(http, d.addr)
+	}
+	for _, d := range s.tftp {
+		tftp = append(tftp, d.addr)
+	}
+	return http, tftp
+}
+
+// Close releases the sockets of a server whose tasks were never run.
+func (s *Server) Close() error {
+	var faults []error
+	for _, d := range s.http {
+		faults = append(faults, d.listener.Close())
+	}
+	for _, d := range s.tftp {
+		faults = append(faults, d.conn.Close())
+	}
+	return errors.Join(faults...)
+}
+
+// ServeHTTP answers a phone. It sets no cookie and redirects nowhere.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error("request handler failed", "component", "provision", "ip", r.RemoteAddr, "err", v)
+			http.Error(w, "internal error", http.StatusInternalServerError)
+		}
+	}()
+	q := query{
+		door: story.HTTP, path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"),
+		head: r.Method == http.MethodHead, local: localAddr(r), remote: remoteAddr(r),
+	}
+	if ok, note := s.limit.take(q.remote); !ok {
+		s.tooFast(q, note)
+		w.Header().Set("Retry-After", "5")
+		write(w, q, reply{status: http.StatusTooManyRequests, body: []byte("too many requests\n"), kind: notFound.kind})
+		return
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		if r.URL.Path == "/" && s.cfg.Landing != nil {
+			s.cfg.Landing.ServeHTTP(w, r)
+			return
+		}
+		write(w, q, s.answer(r.Context(), q))
+	case http.MethodPut, http.MethodPost:
+		write(w, q, s.upload(w, r, q))
+	default:
+		write(w, q, notAllowed(w))
+	}
+}
+
+func notAllowed(w http.ResponseWriter) reply {
+	w.Header().Set("Allow", "GET, HEAD, PUT, POST")
+	return reply{status: http.StatusMethodNotAllowed, body: []byte("method not allowed\n"), kind: notFound.kind}
+}
+
+// write sends a reply whole, with its exact length, to GET and HEAD alike.
+func write(w http.ResponseWriter, q query, r reply) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.etag != "" {
+		h.Set("ETag", r.etag)
+		h.Set("Cache-Control", "private, no-cache") // may be kept, must be asked for
+	}
+	if r.status != http.StatusNotModified {
+		h.Set("Content-Type", r.kind)
+		h.Set("Content-Length", strconv.Itoa(len(r.body)))
+	}
+	w.WriteHeader(r.status)
+	if !q.head {
+		_, _ = w.Write(r.body) // a phone that has gone is no fault of ours
+	}
+}
+
+// upload takes a file that a phone writes: its logs, and the overrides that
+// its user made. They are counted for the story and not kept; a phone that is
+// refused shows errors on its screen. Only the phone itself may write its
+// files.
+func (s *Server) upload(w http.ResponseWriter, r *http.Request, q query) reply {
+	name, lang, err := cleanPath(q.path)
+	if err != nil {
+		return badPath(err)
+	}
+	t := s.look(name, lang, q.agent, q.remote)
+	if !t.found || !t.match.file.Put {
+		return notAllowed(w)
+	}
+	s.limit.charge(q.remote, costUpload)
+	if reason := s.permit(t); reason != "" && reason != story.WindowClosed {
+		s.refuse(q, t, reason)
+		return notFound
+	}
+	if r.ContentLength > uploadLimit {
+		s.refuse(q, t, story.UploadTooLarge)
+		return tooLarge
+	}
+	size, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, uploadLimit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		s.refuse(q, t, story.UploadTooLarge)
+		return tooLarge
+	case err != nil:
+		s.log.Debug("upload broke off", "component", "provision", "mac", t.who, "err", err)
+		return reply{status: http.StatusBadRequest, body: []byte("upload broke off\n"), kind: notFound.kind}
+	}
+	s.enlist(r.Context(), q, t)
+	s.tell(t.who, q, story.Uploaded, story.Args{File: printable(q.path), Bytes: size, Via: string(q.door)})
+	return reply{status: http.StatusOK, kind: notFound.kind}
+}
+
+var tooLarge = reply{status: http.StatusRequestEntityTooLarge, body: []byte("too large\n"), kind: notFound.kind}
+
+// tooFast tells the story of a phone that asks too often, now and then.
+func (s *Server) tooFast(q query, note bool) {
+	if !note {
+		return
+	}
+	s.log.Warn("too many requests", "component", "provision", "ip", q.remote)
+	if who, evidence := s.whois.Whois(q.remote); evidence != mac.NoEvidence {
+		s.tell(who, q, story.Refused, story.Args{IP: q.remote, File: printable(q.path), Via: string(q.door), Evidence: evidence, Reason: story.TooFast})
+	}
+}
