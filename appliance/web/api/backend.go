@@ -49,7 +49,9 @@ type Lines interface {
 	Lines(ctx context.Context) ([]Line, error)
 	// Line returns one, or [ErrNotFound].
 	Line(ctx context.Context, id int64) (Line, error)
-	// PutLine makes a line (ID 0) or changes one. It is on disk on return.
+	// PutLine makes a line (ID 0) or changes one. It is on disk on return. An
+	// empty AOR means the number, or the extension, at the gateway's domain.
+	// Whether it is the site line stays as it is.
 	PutLine(ctx context.Context, e LineEdit) (Line, error)
 	// DeleteLine removes a line and signs its accounts out.
 	DeleteLine(ctx context.Context, id int64) error

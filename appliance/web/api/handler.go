@@ -65,11 +65,41 @@ func Handler(b Backend, log *slog.Logger) http.Handler {
 	for _, r := range Routes(b, log) {
 		mux.HandleFunc(r.Method+" "+r.Path, r.Handler)
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		WriteError(w, http.StatusNotFound, "no such operation; "+Prefix+"/openapi.json lists all", "")
+	return Matched(mux, func(w http.ResponseWriter, _ *http.Request, status int) {
+		WriteError(w, status, "no such operation; "+Prefix+"/openapi.json lists all", "")
 	})
-	return mux
 }
+
+// Matched serves a mux, but lets another function answer what none of its
+// patterns takes. The status is 404, or 405 with the header Allow set.
+func Matched(mux *http.ServeMux, unmatched func(w http.ResponseWriter, r *http.Request, status int)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		v := verdict{header: http.Header{}, status: http.StatusNotFound}
+		refuse.ServeHTTP(&v, r)
+		if allow := v.header.Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+		}
+		if v.status != http.StatusMethodNotAllowed {
+			v.status = http.StatusNotFound
+		}
+		unmatched(w, r, v.status)
+	})
+}
+
+// verdict takes what a mux answers by itself, without the body.
+type verdict struct {
+	header http.Header
+	status int
+}
+
+func (v *verdict) Header() http.Header         { return v.header }
+func (v *verdict) WriteHeader(status int)      { v.status = status }
+func (v *verdict) Write(b []byte) (int, error) { return len(b), nil }
 
 type handler struct {
 	b   Backend

@@ -11,7 +11,19 @@ import (
 )
 
 func (h *handler) status(*http.Request) (int, any, error) {
-	return http.StatusOK, h.b.Snapshot(), nil
+	s := h.b.Snapshot()
+	s.Problems, s.Calls, s.Pools = orEmpty(s.Problems), orEmpty(s.Calls), orEmpty(s.Pools)
+	s.Tunnel.Registrations = orEmpty(s.Tunnel.Registrations)
+	return http.StatusOK, s, nil
+}
+
+// orEmpty makes a list that is encoded as [], which a reader can walk, and
+// not as null.
+func orEmpty[S ~[]E, E any](list S) S {
+	if list == nil {
+		return S{}
+	}
+	return list
 }
 
 func (h *handler) phones(r *http.Request) (int, any, error) {
@@ -20,6 +32,10 @@ func (h *handler) phones(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	list, err := h.b.Phones(r.Context(), q)
+	list.Phones = orEmpty(list.Phones)
+	for i := range list.Phones {
+		list.Phones[i].Accounts = orEmpty(list.Phones[i].Accounts)
+	}
 	return http.StatusOK, list, err
 }
 
@@ -54,6 +70,7 @@ func (h *handler) addPhone(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	p, err := h.b.Phone(r.Context(), in.MAC)
+	p.Accounts = orEmpty(p.Accounts)
 	return http.StatusCreated, p, err
 }
 
@@ -83,6 +100,7 @@ func (h *handler) phone(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	p, err := h.b.Phone(r.Context(), m)
+	p.Accounts = orEmpty(p.Accounts)
 	return http.StatusOK, p, err
 }
 
@@ -194,8 +212,9 @@ type LineList struct {
 
 func (h *handler) lines(r *http.Request) (int, any, error) {
 	lines, err := h.b.Lines(r.Context())
-	if lines == nil {
-		lines = []Line{}
+	lines = orEmpty(lines)
+	for i := range lines {
+		lines[i].Accounts = orEmpty(lines[i].Accounts)
 	}
 	return http.StatusOK, LineList{Lines: lines}, err
 }
@@ -206,6 +225,7 @@ func (h *handler) line(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	l, err := h.b.Line(r.Context(), id)
+	l.Accounts = orEmpty(l.Accounts)
 	return http.StatusOK, l, err
 }
 
@@ -215,6 +235,7 @@ func (h *handler) newLine(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	l, err := PutLine(r.Context(), h.b, in)
+	l.Accounts = orEmpty(l.Accounts)
 	return http.StatusCreated, l, err
 }
 
@@ -229,6 +250,7 @@ func (h *handler) editLine(r *http.Request) (int, any, error) {
 	}
 	in.ID = id
 	l, err := PutLine(r.Context(), h.b, in)
+	l.Accounts = orEmpty(l.Accounts)
 	return http.StatusOK, l, err
 }
 

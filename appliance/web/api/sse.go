@@ -21,9 +21,9 @@ type Stream struct {
 	rc *http.ResponseController
 }
 
-// beatEvery is how often a silent stream says that it lives: well below the
+// BeatEvery is how often a silent stream says that it lives: well below the
 // 60 s after which proxies cut an idle connection.
-const beatEvery = 15 * time.Second
+const BeatEvery = 15 * time.Second
 
 // stuckAfter is how long a reader may take for one event.
 const stuckAfter = 10 * time.Second
@@ -81,9 +81,9 @@ const backlog = MaxLimit
 
 // Follow sends every entry of a story behind the place after, each once: what
 // was recorded before (at most the newest 500), then what is recorded from now
-// on. It returns nil when ctx ends or the box closes the subscription, and
-// the error of send or beat, which is called when nothing was sent for 15 s.
-func Follow(ctx context.Context, s Stories, m mac.Addr, after int64, send func(Entry) error, beat func() error) error {
+// on. In between it calls idle, at this interval. It returns nil when ctx ends
+// or the box closes the subscription, and else the error of send or idle.
+func Follow(ctx context.Context, s Stories, m mac.Addr, after int64, send func(Entry) error, every time.Duration, idle func() error) error {
 	// Subscribe first: what is recorded between the two is seen twice, not
 	// missed, and told apart by its place.
 	live, cancel := s.Subscribe(m)
@@ -104,7 +104,7 @@ func Follow(ctx context.Context, s Stories, m mac.Addr, after int64, send func(E
 			sent[e.Seq] = true
 		}
 	}
-	ticker := time.NewTicker(beatEvery)
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
@@ -120,9 +120,8 @@ func Follow(ctx context.Context, s Stories, m mac.Addr, after int64, send func(E
 			if err := send(e); err != nil {
 				return err
 			}
-			ticker.Reset(beatEvery)
 		case <-ticker.C:
-			if err := beat(); err != nil {
+			if err := idle(); err != nil {
 				return err
 			}
 		}
@@ -184,7 +183,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		}
 		return s.Send("story", strconv.FormatInt(e.Seq, 10), text)
 	}
-	if err := Follow(r.Context(), h.b, m, after, send, s.Beat); err != nil {
+	if err := Follow(r.Context(), h.b, m, after, send, BeatEvery, s.Beat); err != nil {
 		h.log.Debug("story stream ended", "component", "api", "mac", m, "err", err)
 	}
 }

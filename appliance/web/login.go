@@ -1,0 +1,85 @@
+package web
+
+import (
+	"net/http"
+)
+
+// loginForm is the body of the login page.
+type loginForm struct {
+	Next  string
+	Error string
+}
+
+func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
+	a, err := s.b.Access(r.Context())
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	to := next(r.URL.Query().Get("next"))
+	switch {
+	case a.PasswordHash == "":
+		http.Redirect(w, r, "/setup", http.StatusSeeOther)
+	case s.sessions.find(token(r), false) != nil:
+		http.Redirect(w, r, to, http.StatusSeeOther)
+	default:
+		s.showLogin(w, r, http.StatusOK, loginForm{Next: to})
+	}
+}
+
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, f loginForm) {
+	s.show(w, r, status, "login", frame{Title: s.texts.say("login.title"), Body: f})
+}
+
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	if !s.parsed(w, r) {
+		return
+	}
+	f := loginForm{Next: next(r.PostForm.Get("next"))}
+	a, err := s.b.Access(r.Context())
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	if a.PasswordHash == "" {
+		http.Redirect(w, r, "/setup", http.StatusSeeOther)
+		return
+	}
+	if wait := s.logins.admit(source(r)); wait > 0 {
+		f.Error = s.wait(w, wait)
+		s.showLogin(w, r, http.StatusTooManyRequests, f)
+		return
+	}
+	password := r.PostForm.Get("password")
+	// Longer ones can't have been chosen; hashing them is work for nothing.
+	ok := false
+	if len(password) <= maxPassword*4 {
+		if ok, err = s.hasher.check(r.Context(), a.PasswordHash, password); err != nil {
+			s.failed(w, r, err)
+			return
+		}
+	}
+	if !ok {
+		s.log.Warn("login with a wrong password", "component", "web", "ip", source(r))
+		f.Error = s.texts.say("login.wrong")
+		s.showLogin(w, r, http.StatusForbidden, f)
+		return
+	}
+	s.log.Info("login", "component", "web", "ip", source(r))
+	s.logins.forgive(source(r))
+	s.enter(w, r)
+	http.Redirect(w, r, f.Next, http.StatusSeeOther)
+}
+
+// enter starts a login with a token that nobody has seen before, and ends the
+// one that the browser came with.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
+	s.sessions.stop(token(r))
+	setCookie(w, s.sessions.start())
+}
+
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	s.sessions.stop(token(r))
+	clearCookie(w)
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
