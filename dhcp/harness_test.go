@@ -1,0 +1,433 @@
+package dhcp
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// The network of the tests, of addresses for documentation.
+var (
+	serverIP = ip4("192.0.2.1")
+	mac1     = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x01}
+	mac2     = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x02}
+	mac3     = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x03}
+	stranger = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0xff}
+)
+
+func ip4(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func pool(s string) Pool {
+	p, err := ParsePool(s)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func testConfig() Config {
+	return Config{
+		Interface: "test0", Mode: Serve, Server: serverIP, Subnet: netip.MustParsePrefix("192.0.2.0/24"),
+		Pools: []Pool{pool("192.0.2.100-192.0.2.109")}, Router: serverIP,
+		DNS: []netip.Addr{ip4("192.0.2.53"), ip4("192.0.2.54")}, NTP: []netip.Addr{ip4("192.0.2.123")},
+		Domain: "example.com", Lease: time.Hour,
+	}
+}
+
+// sent is a reply as it left the server.
+type sent struct {
+	raw []byte
+	to  Destination
+	*dhcpv4.DHCPv4
+}
+
+// memConn is a PacketConn in memory.
+type memConn struct {
+	in     chan inbound
+	closed chan struct{}
+	once   sync.Once
+	onSend func(*dhcpv4.DHCPv4)
+
+	mu       sync.Mutex
+	out      []sent
+	deadline time.Time
+	changed  chan struct{}
+	drop     bool // keep nothing, for benchmarks
+	replies  chan []byte
+}
+
+type inbound struct {
+	b    []byte
+	from netip.AddrPort
+	to   netip.Addr
+}
+
+func newMemConn() *memConn {
+	return &memConn{in: make(chan inbound, 64), closed: make(chan struct{}), changed: make(chan struct{})}
+}
+
+func (c *memConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return nil
+}
+
+func (c *memConn) ReadFrom(b []byte) (int, netip.AddrPort, error) {
+	n, from, _, err := c.readFromTo(b)
+	return n, from, err
+}
+
+func (c *memConn) readFromTo(b []byte) (int, netip.AddrPort, netip.Addr, error) {
+	for {
+		c.mu.Lock()
+		deadline, changed := c.deadline, c.changed
+		c.mu.Unlock()
+		timer := time.NewTimer(time.Until(deadline))
+		select {
+		case d := <-c.in:
+			timer.Stop()
+			return copy(b, d.b), d.from, d.to, nil
+		case <-timer.C:
+			return 0, netip.AddrPort{}, netip.Addr{}, os.ErrDeadlineExceeded
+		case <-changed:
+			timer.Stop()
+		case <-c.closed:
+			timer.Stop()
+			return 0, netip.AddrPort{}, netip.Addr{}, net.ErrClosed
+		}
+	}
+}
+
+func (c *memConn) WriteTo(b []byte, to Destination) error {
+	if c.replies != nil {
+		c.replies <- b
+		return nil
+	}
+	m, err := dhcpv4.FromBytes(b)
+	if err != nil {
+		panic(err) // the server sent what nobody can read
+	}
+	if c.onSend != nil {
+		c.onSend(m)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.drop {
+		c.out = append(c.out, sent{b, to, m})
+	}
+	return nil
+}
+
+func (c *memConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return nil
+}
+
+// memStore is a LeaseStore in memory.
+type memStore struct {
+	mu     sync.Mutex
+	rows   map[netip.Addr]Lease
+	puts   int
+	before func(context.Context, Lease) error // runs before a row is written; an error fails the Put
+	after  func(Lease)                        // runs when the row is on disk
+}
+
+func newMemStore(rows ...Lease) *memStore {
+	s := &memStore{rows: map[netip.Addr]Lease{}}
+	for _, l := range rows {
+		s.rows[l.IP] = l
+	}
+	return s
+}
+
+func (s *memStore) Leases(context.Context) ([]Lease, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.rows)), nil
+}
+
+func (s *memStore) Put(ctx context.Context, l Lease) error {
+	if s.before != nil {
+		if err := s.before(ctx, l); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.rows[l.IP] = l
+	s.puts++
+	s.mu.Unlock()
+	if s.after != nil {
+		s.after(l)
+	}
+	return nil
+}
+
+func (s *memStore) Delete(_ context.Context, ip netip.Addr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.rows, ip)
+	return nil
+}
+
+func (s *memStore) row(ip netip.Addr) (Lease, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.rows[ip]
+	return l, ok
+}
+
+// memProbe is a segment in memory.
+type memProbe struct {
+	delay time.Duration
+
+	mu      sync.Mutex
+	hosts   map[netip.Addr]mac.Addr
+	servers []OtherServer
+	asked   []netip.Addr
+	looks   int
+	err     error
+}
+
+func (p *memProbe) InUse(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]mac.Addr, error) {
+	pause(ctx, p.delay)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(p.asked, addrs...)
+	found := map[netip.Addr]mac.Addr{}
+	for _, ip := range addrs {
+		if m, ok := p.hosts[ip]; ok {
+			found[ip] = m
+		}
+	}
+	return found, p.err
+}
+
+func (p *memProbe) Servers(ctx context.Context, d time.Duration) ([]OtherServer, error) {
+	pause(ctx, d)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looks++
+	return slices.Clone(p.servers), p.err
+}
+
+func (p *memProbe) set(f func(*memProbe)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(p)
+}
+
+// catalogue is a BootServer with one kind of phone.
+type catalogue struct{ ask []Ask }
+
+func (c *catalogue) BootOptions(a Ask) Boot {
+	c.ask = append(c.ask, a)
+	if a.VendorClass != "phone" {
+		return Boot{}
+	}
+	return Boot{
+		Options: map[uint8][]byte{66: []byte("http://192.0.2.1/"), 160: []byte("http://192.0.2.1/"), 43: {1, 2, 3}, 53: {9}, 54: {9, 9, 9, 9}},
+		Always:  []uint8{160}, Vendor: "Example", Model: "One", Phone: true, URL: "http://192.0.2.1/",
+	}
+}
+
+// world is a running server with everything around it.
+type world struct {
+	t      *testing.T
+	s      *Server
+	conn   *memConn
+	store  *memStore
+	probe  *memProbe
+	boot   *catalogue
+	xid    byte
+	cancel context.CancelFunc
+	done   chan error
+
+	mu     sync.Mutex
+	events []told
+	acked  []Lease
+}
+
+type told struct {
+	mac mac.Addr
+	story.Event
+}
+
+func (w *world) record(m mac.Addr, e story.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, told{m, e})
+}
+
+// codes returns what the story of a device says, in order.
+func (w *world) codes(m mac.Addr) (out []story.Code) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.mac == m {
+			out = append(out, e.Code)
+		}
+	}
+	return out
+}
+
+func (w *world) lastReason(m mac.Addr) (r story.Reason) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.mac == m {
+			r = e.Args.Reason
+		}
+	}
+	return r
+}
+
+// prepare makes a world that does not run yet.
+func prepare(t *testing.T, cfg Config, rows ...Lease) *world {
+	return &world{t: t, conn: newMemConn(), store: newMemStore(rows...), probe: &memProbe{hosts: map[netip.Addr]mac.Addr{}}, boot: &catalogue{}}
+}
+
+// start runs the server; it must be called in a synctest bubble.
+func (w *world) start(cfg Config) *world {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	acked := func(l Lease) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.acked = append(w.acked, l)
+	}
+	var err error
+	w.s, err = New(ctx, w.conn, w.probe, cfg, w.store, w.boot, acked, w.record, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.cancel, w.done = cancel, make(chan error, 1)
+	go func() { w.done <- w.s.Run(ctx) }()
+	synctest.Wait()
+	return w
+}
+
+func (w *world) stop() {
+	w.t.Helper()
+	w.cancel()
+	if err := <-w.done; err != nil {
+		w.t.Errorf("Run: %v", err)
+	}
+}
+
+// run starts a server that may make offers at once and stops it afterwards.
+func run(t *testing.T, cfg Config, f func(w *world), rows ...Lease) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		if cfg.Quiet == 0 {
+			cfg.Quiet = -1
+		}
+		w := prepare(t, cfg, rows...).start(cfg)
+		defer w.stop()
+		f(w)
+	})
+}
+
+// send delivers a datagram and returns the replies that it caused at once.
+func (w *world) send(m *dhcpv4.DHCPv4, to netip.Addr) []sent {
+	return w.sendRaw(m.ToBytes(), to)
+}
+
+func (w *world) sendRaw(b []byte, to netip.Addr) []sent {
+	w.conn.in <- inbound{b, netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), to}
+	return w.replies()
+}
+
+// replies waits until the server has nothing to do and returns what it sent.
+func (w *world) replies() []sent {
+	synctest.Wait()
+	w.conn.mu.Lock()
+	defer w.conn.mu.Unlock()
+	out := w.conn.out
+	w.conn.out = nil
+	return out
+}
+
+type mod = dhcpv4.Modifier
+
+func opt(code uint8, value ...byte) mod {
+	return func(d *dhcpv4.DHCPv4) { d.Options[code] = value }
+}
+
+func optIP(code uint8, ip netip.Addr) mod { return opt(code, ip.AsSlice()...) }
+
+func ciaddr(ip netip.Addr) mod {
+	return func(d *dhcpv4.DHCPv4) { d.ClientIPAddr = ip.AsSlice() }
+}
+
+func giaddr(ip netip.Addr) mod {
+	return func(d *dhcpv4.DHCPv4) { d.GatewayIPAddr = ip.AsSlice() }
+}
+
+func broadcast(d *dhcpv4.DHCPv4) { d.SetBroadcast() }
+
+// message builds a message of a client; options come from the modifiers.
+func (w *world) message(kind dhcpv4.MessageType, m mac.Addr, mods ...mod) *dhcpv4.DHCPv4 {
+	w.xid++
+	all := append([]mod{
+		dhcpv4.WithTransactionID(dhcpv4.TransactionID{m[5], 0, 0, w.xid}), dhcpv4.WithHwAddr(m.HardwareAddr()), dhcpv4.WithMessageType(kind),
+	}, mods...)
+	d, err := dhcpv4.New(all...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return d
+}
+
+// one insists on a single reply of a kind.
+func (w *world) one(got []sent, kind dhcpv4.MessageType) sent {
+	w.t.Helper()
+	if len(got) != 1 || got[0].MessageType() != kind {
+		w.t.Fatalf("got %v, want one %v; story: %v", got, kind, w.events)
+	}
+	return got[0]
+}
+
+func (w *world) silence(got []sent) {
+	w.t.Helper()
+	if len(got) != 0 {
+		w.t.Fatalf("got %v, want silence", got)
+	}
+}
+
+func (w *world) discover(m mac.Addr, mods ...mod) sent {
+	w.t.Helper()
+	return w.one(w.send(w.message(dhcpv4.MessageTypeDiscover, m, mods...), allOnes), dhcpv4.MessageTypeOffer)
+}
+
+func (w *world) selecting(m mac.Addr, ip netip.Addr, mods ...mod) []sent {
+	w.t.Helper()
+	mods = append([]mod{optIP(optRequestedIP, ip), optIP(optServerID, serverIP)}, mods...)
+	return w.send(w.message(dhcpv4.MessageTypeRequest, m, mods...), allOnes)
+}
+
+// dora gets an address by the four messages.
+func (w *world) dora(m mac.Addr, mods ...mod) netip.Addr {
+	w.t.Helper()
+	ip := addrOf(w.discover(m, mods...).YourIPAddr)
+	ack := w.one(w.selecting(m, ip, mods...), dhcpv4.MessageTypeAck)
+	if got := addrOf(ack.YourIPAddr); got != ip {
+		w.t.Fatalf("offered %v, acknowledged %v", ip, got)
+	}
+	return ip
+}
