@@ -25,7 +25,7 @@ func (e *Endpoint) admit(data []byte, flow Flow) []byte {
 	}
 	m, f := scan(data[:head], data[head:])
 	if len(data) > maxDatagram {
-		f = &fault{status: 513, reason: "Message Too Large", detail: "datagram longer than 32 KiB"}
+		f = tooLarge("datagram longer than 32 KiB")
 	}
 	return e.admitMessage(&m, f, data, flow)
 }

@@ -94,7 +94,7 @@ func scan(head []byte, body []byte) (m message, f *fault) {
 	for rest != "" {
 		line, rest, _ = strings.Cut(rest, "\r\n")
 		if len(line) > maxLine {
-			f = f.or(badRequest("header line longer than 8192 bytes"))
+			f = f.or(tooLarge("header line longer than 8192 bytes"))
 			continue
 		}
 		if line[:min(1, len(line))] == " " || line[:min(1, len(line))] == "\t" {
@@ -113,12 +113,12 @@ func (m *message) unfold(line string, f *fault) *fault {
 	}
 	last := &m.fields[len(m.fields)-1]
 	if len(last.value)+len(line) > maxLine {
-		return f.or(badRequest("header line longer than 8192 bytes"))
+		return f.or(tooLarge("header line longer than 8192 bytes"))
 	}
 	last.value = strings.TrimSpace(last.value + " " + strings.TrimSpace(line))
 	m.odd = true
-	if strings.ContainsAny(line, "\r\n\x00") {
-		return f.or(badRequest("control character in a header"))
+	if strings.ContainsAny(line, "\r\n") {
+		return f.or(badRequest("line end within a header"))
 	}
 	return f
 }
@@ -129,11 +129,11 @@ func (m *message) scanField(line string, f *fault) *fault {
 	if !found || !isToken(trimmed) {
 		return f.or(badRequest("header line without a field name"))
 	}
-	if strings.ContainsAny(value, "\r\n\x00") {
-		f = f.or(badRequest("control character in a header"))
+	if strings.ContainsAny(value, "\r\n") {
+		f = f.or(badRequest("line end within a header"))
 	}
 	if len(m.fields) == maxHeaders {
-		return f.or(badRequest("more than 100 header lines"))
+		return f.or(tooLarge("more than 100 header lines"))
 	}
 	// Handlers look for long names; sipgo makes them of a few short ones only.
 	m.odd = m.odd || trimmed != name || len(name) == 1 && !strings.ContainsAny(name, "cftmivlCFTMIVL")

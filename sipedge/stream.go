@@ -16,8 +16,9 @@ import (
 
 // How long a connection may keep us waiting.
 const (
-	firstMessageTime = 30 * time.Second // from the start, or from the first byte, to the end of a message
-	strangerIdle     = 5 * time.Minute  // between messages, if nobody is registered over it
+	firstMessageTime = 30 * time.Second       // from the start, or from the first byte, to the end of a message
+	lingerTime       = 500 * time.Millisecond // for answers that are under way when the peer made a framing error
+	strangerIdle     = 5 * time.Minute        // between messages, if nobody is registered over it
 	pongTime         = 10 * time.Second
 )
 
@@ -171,7 +172,9 @@ func (s *stream) Read(b []byte) (int, error) {
 			return n, nil
 		}
 		more, err := s.next()
-		if err == nil && more {
+		if err != nil {
+			s.drain()
+		} else if more {
 			err = s.fill()
 		}
 		if err != nil {
@@ -201,6 +204,15 @@ func (s *stream) fill() error {
 		}
 		return err
 	}
+}
+
+// drain reads on without looking. A connection that is closed with unread
+// bytes is reset, and answers of ours would be lost with it.
+func (s *stream) drain() {
+	if s.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, s.Conn, maxMessage) // ends by the deadline at the latest
 }
 
 // due is when the peer must have gone on.
@@ -233,7 +245,7 @@ func (s *stream) next() (more bool, err error) {
 	if !ok || head+length > maxMessage {
 		f = f.or(badRequest("Content-Length missing or wrong"))
 		if ok {
-			f = &fault{status: 513, reason: "Message Too Large", detail: "message longer than 64 KiB"}
+			f = tooLarge("message longer than 64 KiB")
 		}
 		s.l.e.refuse(&m, f, s.flow)
 		return false, errors.New(f.detail)

@@ -1,6 +1,7 @@
 package sipedge
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,6 +33,10 @@ func (f *fault) or(other *fault) *fault {
 
 func badRequest(detail string) *fault {
 	return &fault{status: 400, reason: "Bad Request", detail: detail}
+}
+
+func tooLarge(detail string) *fault {
+	return &fault{status: 513, reason: "Message Too Large", detail: detail}
 }
 
 // methods are those that the IANA registry knows. Others are answered 501;
@@ -187,7 +192,7 @@ func (m *message) judgeVias() *fault {
 	case len(values) == 0:
 		return badRequest("no Via")
 	case len(values) > maxVias:
-		return badRequest("more than 20 Vias")
+		return tooLarge("more than 20 Vias")
 	}
 	plain := make([]string, len(values))
 	odd := false
@@ -203,10 +208,31 @@ func (m *message) judgeVias() *fault {
 		plain[i] = v.String()
 		odd = odd || plain[i] != s
 	}
+	if top, _ := parseVia(plain[0]); m.status == 0 && m.oldClient(&top) {
+		plain[0], odd = top.String(), true
+	}
 	if _, lines := m.get("via"); odd || lines != len(values) {
 		m.setVias(plain)
 	}
 	return nil
+}
+
+// oldClient gives the request of an RFC 2543 client a branch if it has no tag
+// in From either: by one of both sipgo finds the transaction. It is made of
+// what the ACK and the CANCEL repeat.
+func (m *message) oldClient(top *via) bool {
+	from, _ := m.get("from")
+	a, _ := parseAddress(from)
+	branch, _ := top.param("branch")
+	if _, tagged := a.param("tag"); tagged || strings.HasPrefix(branch, "z9hG4bK") {
+		return false
+	}
+	callID, _ := m.get("call-id")
+	cseq, _ := m.get("cseq")
+	number, _, _ := strings.Cut(cseq, " ")
+	name := "z9hG4bK-2543-" + makeTag([]byte("branch"), top.String(), callID, number, from)
+	top.params = append(slices.DeleteFunc(top.params, func(p param) bool { return p.name == "branch" }), param{"branch", name})
+	return true
 }
 
 // setVias replaces all Via lines.
