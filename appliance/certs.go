@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -16,7 +15,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -173,41 +171,12 @@ func (a *authority) leaf(now time.Time, names []string, addrs []netip.Addr) (tls
 	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}, nil
 }
 
-// fingerprint is the SHA-256 of the CA certificate, the value that a person
-// compares before trusting it.
-func (a *authority) fingerprint() string {
-	sum := sha256.Sum256(a.cert.Raw)
-	parts := make([]string, len(sum))
-	for i, b := range sum {
-		parts[i] = fmt.Sprintf("%02X", b)
-	}
-	return strings.Join(parts, ":")
-}
-
 func serial() *big.Int {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		panic(err) // crypto/rand never fails on Linux: the process could not go on safely
 	}
 	return n.Add(n, big.NewInt(1))
-}
-
-// loadKey reads the key that seals secrets in the database, or makes it.
-func loadKey(dir string) ([]byte, error) {
-	file := filepath.Join(dir, "secret.key")
-	key, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		key = make([]byte, 32)
-		rand.Read(key)
-		return key, writeDurably(file, key)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the key of the database: %w", err)
-	}
-	if len(key) != 32 {
-		return nil, fmt.Errorf("%s: %d bytes instead of 32; restore it from a backup", file, len(key))
-	}
-	return key, nil
 }
 
 // writeDurably writes a file that only the box may read, and returns when

@@ -24,6 +24,7 @@ const stopLimit = 5 * time.Second
 // uplink), so that a BYE still finds the way out and the last events are
 // written. The first error is returned.
 func runTasks(ctx context.Context, front, base []Task, log *slog.Logger) error {
+	wanted := ctx // its end is a stop, not a failure
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
@@ -36,10 +37,10 @@ func runTasks(ctx context.Context, front, base []Task, log *slog.Logger) error {
 	wait("front", frontDone, log)
 	stopBase()
 	wait("base", baseDone, log)
-	if err := context.Cause(ctx); err != nil && err != context.Canceled {
-		return err
+	if wanted.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // start runs each task in a goroutine; the returned channel closes when all

@@ -31,7 +31,8 @@ func TestFrontStopsBeforeBase(t *testing.T) {
 				return nil
 			}}
 		}
-		ctx, stop := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := func() { cancel(errors.New("terminated")) } // as signal.NotifyContext does
 		done := make(chan error)
 		go func() {
 			done <- runTasks(ctx, []Task{task("sip"), task("dhcp")}, []Task{task("store")}, slog.New(slog.DiscardHandler))

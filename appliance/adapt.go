@@ -1,0 +1,115 @@
+package appliance
+
+import (
+	"net/netip"
+
+	"patchbay/dhcp"
+	"patchbay/dhcp/mac"
+	"patchbay/provision"
+	"patchbay/provision/enrol"
+	"patchbay/sipedge"
+)
+
+// bootServer lets dhcp ask the catalogue of provision which options lead a
+// vendor's phone to its configuration.
+type bootServer struct {
+	catalog  *provision.Catalog
+	httpPort uint16
+	language string
+}
+
+// BootOptions implements dhcp.BootServer.
+func (b bootServer) BootOptions(a dhcp.Ask) dhcp.Boot {
+	options, always, vendor, model, url, phone := b.catalog.Boot(a.MAC, a.VendorClass, a.UserClass, a.Requested, a.Server, b.httpPort, b.language)
+	return dhcp.Boot{Options: options, Always: always, Vendor: vendor, Model: model, Phone: phone, URL: url}
+}
+
+// accounts lets sipedge ask the directory of enrol.
+type accounts struct{ d *enrol.Directory }
+
+// Identity implements sipedge.Accounts.
+func (a accounts) Identity(username string) (sipedge.Identity, bool) {
+	r, ok := a.d.Identity(username)
+	return identity(r), ok
+}
+
+// Account implements sipedge.Accounts.
+func (a accounts) Account(key mac.Account) (sipedge.Identity, bool) {
+	r, ok := a.d.Account(key)
+	return identity(r), ok
+}
+
+// Line implements sipedge.Accounts.
+func (a accounts) Line(id int64) (sipedge.Line, bool) {
+	l, ok := a.d.Line(id)
+	return sipLine(l), ok
+}
+
+// Dialled implements sipedge.Accounts.
+func (a accounts) Dialled(number string) (sipedge.Line, bool) {
+	l, ok := a.d.Dialled(number)
+	return sipLine(l), ok
+}
+
+// OnLine implements sipedge.Accounts.
+func (a accounts) OnLine(id int64) []mac.Account { return a.d.OnLine(id) }
+
+// Lines implements sipedge.Accounts.
+func (a accounts) Lines() []sipedge.Line {
+	all := a.d.Lines()
+	out := make([]sipedge.Line, len(all))
+	for i, l := range all {
+		out[i] = sipLine(l)
+	}
+	return out
+}
+
+func identity(r enrol.AccountRecord) sipedge.Identity {
+	return sipedge.Identity{Account: r.Account, Username: r.Username, Password: r.Password, LineID: r.LineID}
+}
+
+func sipLine(l enrol.Line) sipedge.Line {
+	return sipedge.Line{
+		ID: l.ID, AOR: l.AOR, DisplayName: l.DisplayName, Number: l.Number, Extension: l.Extension,
+		AuthUser: l.AuthUser, AuthPassword: l.AuthPassword, Site: l.Site,
+	}
+}
+
+// dhcpConfig translates one [[lan]] section. The section has been validated.
+func dhcpConfig(l LAN, tick func()) (dhcp.Config, error) {
+	mode, err := dhcp.ParseMode(l.DHCP)
+	if err != nil {
+		return dhcp.Config{}, err
+	}
+	cfg := dhcp.Config{
+		Interface: l.Interface, Mode: mode, Server: l.Address, Subnet: l.Subnet, Router: l.Router,
+		DNS: l.DNS, NTP: l.NTP, Domain: l.Domain, Lease: l.Lease, Tick: tick,
+	}
+	for _, s := range l.Pools {
+		p, err := dhcp.ParsePool(s)
+		if err != nil {
+			return dhcp.Config{}, err
+		}
+		cfg.Pools = append(cfg.Pools, p)
+	}
+	for _, r := range l.Reservations {
+		cfg.Reservations = append(cfg.Reservations, dhcp.Reservation{MAC: r.MAC, IP: r.IP})
+	}
+	return cfg, nil
+}
+
+// site is what the phones of one LAN are told. local is the address of the
+// box that they reached it at.
+func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
+	s := provision.Site{
+		Name: c.Box.Name, Server: local, HTTPPort: c.Provision.HTTPPort, SIPPort: c.SIP.Port, Transport: c.SIP.Transport,
+		TimeZone: c.Box.TimeZone, Country: c.Box.Country, Language: c.Box.Language, Emergency: emergency, Expires: c.SIP.Expires,
+		RTPFirst: c.Media.FirstPort, RTPLast: c.Media.LastPort,
+	}
+	for _, l := range c.LANs {
+		if l.Address == local && len(l.NTP) > 0 {
+			s.NTP = l.NTP[0]
+		}
+	}
+	return s
+}

@@ -1,0 +1,449 @@
+package appliance
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"patchbay/appliance/store"
+	"patchbay/appliance/story"
+	"patchbay/appliance/web"
+	"patchbay/appliance/web/api"
+	"patchbay/dhcp"
+	"patchbay/dhcp/mac"
+	"patchbay/media"
+	"patchbay/provision"
+	"patchbay/provision/enrol"
+	"patchbay/sipedge"
+	"patchbay/systemd"
+)
+
+// ControlSocket is the name of the socket in the state directory on which
+// the daemon answers the command line.
+const ControlSocket = "control.sock"
+
+// portRest is how long a closed media port is not given to another call, so
+// that late packets of the old one are not heard in the new one.
+const portRest = 30 * time.Second
+
+// Options are what differs between ways of running the box, besides the
+// configuration.
+type Options struct {
+	Version string
+	Log     *slog.Logger
+	// ListenDHCP opens the DHCP socket of an interface; nil means the real
+	// one of the system.
+	ListenDHCP func(l LAN) (dhcp.PacketConn, dhcp.Prober, error)
+	// Notify tells the service manager; nil means nobody.
+	Notify *systemd.Notifier
+}
+
+// Appliance is the whole box, wired. Make one with [New] and run it once.
+type Appliance struct {
+	cfg     Config
+	opt     Options
+	log     *slog.Logger
+	now     func() time.Time
+	started time.Time
+
+	db        *store.DB
+	directory *enrol.Directory
+	desk      *enrol.Desk
+	windows   *provision.Windows
+	dhcp      []lanServer
+	whois     *dhcp.Whois
+	endpoint  *sipedge.Endpoint
+	uplink    *sipedge.TLSUplink // nil: no gateway
+	sip       *sipedge.Server
+	provision *provision.Server
+	page      *web.Server
+	control   *api.Unix
+	watchdog  *systemd.Watchdog
+	ca        *authority
+
+	siteLine int64         // id of the line that the configuration sets; 0: none
+	changed  chan struct{} // holds one token when lines or their accounts changed
+	ever     accountSet
+	claim    sync.Mutex
+	setUp    string // the set-up code, empty once the box is claimed
+	closers  []func() error
+}
+
+// lanServer is the DHCP server of one interface.
+type lanServer struct {
+	lan    LAN
+	server *dhcp.Server
+}
+
+// New builds the box: it opens the database, restores what phones rely on,
+// and binds every socket. Nothing is answered before [Appliance.Run].
+// An error says what to do about it. On error nothing stays open.
+func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error) {
+	a := &Appliance{cfg: cfg, opt: opt, log: opt.Log, now: time.Now, started: time.Now(), changed: make(chan struct{}, 1)}
+	if a.opt.ListenDHCP == nil {
+		a.opt.ListenDHCP = listenDHCP
+	}
+	a.watchdog = systemd.NewWatchdog(opt.Notify, a.log)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	for _, build := range []func(context.Context) error{
+		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildProvision,
+	} {
+		if err := build(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// listenDHCP opens the socket of a real interface.
+func listenDHCP(l LAN) (dhcp.PacketConn, dhcp.Prober, error) {
+	conn, prober, err := dhcp.Listen(l.Interface, l.Address, 67)
+	return conn, prober, explainBind("DHCP on "+l.Interface, "udp port 67", "", err)
+}
+
+func (a *Appliance) openStore(ctx context.Context) error {
+	dir := a.cfg.Box.State
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("box.state = %q: %w; name a directory that this user may write", dir, err)
+	}
+	key, err := store.LoadKey(filepath.Join(dir, "secret.key"))
+	if err != nil {
+		return fmt.Errorf("box.state = %q: %w", dir, err)
+	}
+	if a.db, err = store.Open(ctx, filepath.Join(dir, "patchbay.db"), key, a.log); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.db.Close)
+	return nil
+}
+
+func (a *Appliance) buildInventory(ctx context.Context) (err error) {
+	if a.directory, err = enrol.NewDirectory(ctx, a.db.Inventory(), a.db.Story().Record, a.now); err != nil {
+		return err
+	}
+	a.windows = provision.NewWindows(a.cfg.Provision.Window, a.now, a.record)
+	return nil
+}
+
+// record puts an event on the story of a phone, and notes that the phone
+// lives if it was the phone that spoke.
+func (a *Appliance) record(m mac.Addr, e story.Event) {
+	a.db.Story().Record(m, e)
+	if e.Dir == story.In {
+		a.directory.Saw(m)
+	}
+}
+
+func (a *Appliance) buildDHCP(ctx context.Context) error {
+	catalog, err := provision.NewCatalog()
+	if err != nil {
+		return err
+	}
+	boot := bootServer{catalog: catalog, httpPort: a.cfg.Provision.HTTPPort, language: a.cfg.Box.Language}
+	acked := func(l dhcp.Lease) { a.windows.Open(l.MAC, story.WindowByLease) }
+	var servers []*dhcp.Server
+	for _, l := range a.cfg.LANs {
+		cfg, err := dhcpConfig(l, a.watchdog.Loop("dhcp "+l.Interface))
+		if err != nil {
+			return err
+		}
+		if cfg.Mode == dhcp.Off {
+			continue
+		}
+		conn, prober, err := a.opt.ListenDHCP(l)
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, conn.Close)
+		server, err := dhcp.New(ctx, conn, prober, cfg, a.db.Leases(), boot, acked, a.record, a.log)
+		if err != nil {
+			return fmt.Errorf("DHCP on %s: %w", l.Interface, err)
+		}
+		a.dhcp = append(a.dhcp, lanServer{l, server})
+		servers = append(servers, server)
+	}
+	a.whois = dhcp.NewWhois(servers, dhcp.KernelNeighbors(), a.directory.Bound)
+	return nil
+}
+
+func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
+	cfg := sipedge.EndpointConfig{Realm: "patchbay", Expires: a.cfg.SIP.Expires, Now: a.now, Tick: a.watchdog.Loop("sip")}
+	for _, l := range a.cfg.LANs {
+		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.SIP.Port))
+	}
+	registered := func(acc mac.Account, _ netip.Addr) {
+		a.ever.add(acc)
+		a.windows.Open(acc.MAC, story.WindowByRegister)
+	}
+	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
+	if err != nil {
+		return explainBind("SIP", "port "+strconv.Itoa(int(a.cfg.SIP.Port)), "sip.port", err)
+	}
+	a.closers = append(a.closers, a.endpoint.Close)
+	for _, b := range a.endpoint.Location().Bindings() {
+		a.ever.add(b.Account)
+	}
+	opened := func(m mac.Addr) { a.windows.Open(m, story.WindowByAdmin) }
+	changed := func() {
+		select {
+		case a.changed <- struct{}{}:
+		default: // somebody will look anyway
+		}
+	}
+	a.desk = enrol.NewDesk(a.directory, a.endpoint, opened, changed)
+	return nil
+}
+
+func (a *Appliance) buildUplink(context.Context) error {
+	g := a.cfg.Gateway
+	if g.Address == "" {
+		return nil
+	}
+	cfg := sipedge.UplinkConfig{Address: g.Address, ServerName: g.ServerName, Domain: g.Domain, Local: g.Local, Tick: a.watchdog.Loop("uplink")}
+	if g.CA != "" {
+		text, err := os.ReadFile(g.CA)
+		if err != nil {
+			return fmt.Errorf("gateway.ca: %w", err)
+		}
+		cfg.CA = x509.NewCertPool()
+		if !cfg.CA.AppendCertsFromPEM(text) {
+			return fmt.Errorf("gateway.ca = %q: no certificate in it; name a PEM file", g.CA)
+		}
+	}
+	var err error
+	if a.uplink, err = sipedge.NewTLSUplink(cfg, a.log); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	return nil
+}
+
+func (a *Appliance) buildSIP(context.Context) error {
+	ports, err := media.NewPortPool(a.cfg.Media.FirstPort, a.cfg.Media.LastPort, portRest)
+	if err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	cfg := sipedge.ServerConfig{
+		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, Now: a.now, Tick: a.watchdog.Loop("calls"),
+	}
+	var uplink sipedge.Uplink
+	if a.uplink != nil { // a nil pointer in the interface would not be nil
+		uplink = a.uplink
+	}
+	a.sip, err = sipedge.NewServer(cfg, a.endpoint, accounts{a.directory}, uplink, a.db.Calls(), a.record, a.log)
+	return err
+}
+
+// putSiteLine brings the line of the configuration into the inventory.
+func (a *Appliance) putSiteLine(ctx context.Context) error {
+	s := a.cfg.SiteLine
+	if s.AOR == "" {
+		return nil
+	}
+	password, err := s.Password()
+	if err != nil {
+		return err
+	}
+	l := enrol.Line{AOR: s.AOR, DisplayName: a.cfg.Box.Name, Number: s.Number, AuthUser: s.AuthUser, AuthPassword: password, Site: true}
+	for _, old := range a.directory.Lines() {
+		if old.Site {
+			l.ID, l.Extension = old.ID, old.Extension
+		}
+	}
+	stored, err := a.desk.PutLine(ctx, l)
+	if err != nil {
+		return fmt.Errorf("site_line: %w", err)
+	}
+	a.siteLine = stored.ID
+	return nil
+}
+
+func (a *Appliance) buildProvision(context.Context) error {
+	catalog, err := provision.NewCatalog()
+	if err != nil {
+		return err
+	}
+	landing, err := web.Landing(a.cfg.Box.Name, a.page.Port(), a.ca.cert.Raw)
+	if err != nil {
+		return err
+	}
+	plan, _ := sipedge.NewDialPlan(a.cfg.Box.Country) // NewServer has judged the country
+	emergency := plan.Emergency()
+	cfg := provision.Config{
+		Site:    func(local netip.Addr) provision.Site { return a.cfg.site(local, emergency) },
+		Landing: landing,
+		Tick:    a.watchdog.Loop("provision"),
+	}
+	for _, l := range a.cfg.LANs {
+		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.Provision.HTTPPort))
+		if a.cfg.Provision.TFTPPort != 0 {
+			cfg.TFTP = append(cfg.TFTP, netip.AddrPortFrom(l.Address, a.cfg.Provision.TFTPPort))
+		}
+	}
+	a.provision, err = provision.New(cfg, catalog, a.directory, a.whois, a.windows, a.record, a.log)
+	if err != nil {
+		return explainBind("provisioning", "its port", "provision.http_port or provision.tftp_port", err)
+	}
+	a.closers = append(a.closers, a.provision.Close)
+	return nil
+}
+
+func (a *Appliance) buildPage(ctx context.Context) (err error) {
+	if a.ca, err = loadAuthority(a.cfg.Box.State, a.cfg.Box.Name); err != nil {
+		return err
+	}
+	names, addrs := a.hosts()
+	cert, err := a.ca.page(a.cfg.Box.State, a.now(), names, addrs)
+	if err != nil {
+		return err
+	}
+	zone, err := time.LoadLocation(a.cfg.Box.TimeZone)
+	if err != nil {
+		return fmt.Errorf("box.time_zone: %w", err)
+	}
+	cfg := web.Config{
+		Listen:      a.cfg.Page.Listen,
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
+		CA:          a.ca.cert.Raw, Hosts: append(names, addrTexts(addrs)...), Location: zone, Now: a.now, Tick: a.watchdog.Loop("page"),
+	}
+	if a.page, err = web.New(cfg, backend{a}, a.log); err != nil {
+		return explainBind("the page", a.cfg.Page.Listen, "page.listen", err)
+	}
+	a.closers = append(a.closers, a.page.Close)
+	socket := filepath.Join(a.cfg.Box.State, ControlSocket)
+	if a.control, err = api.ListenUnix(socket, backend{a}, a.watchdog.Loop("control"), a.log); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.control.Close)
+	return a.makeSetUpCode(ctx)
+}
+
+// hosts are the names and addresses by which people open the page.
+func (a *Appliance) hosts() (names []string, addrs []netip.Addr) {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "patchbay"
+	}
+	host = strings.ToLower(host)
+	names = []string{host, strings.SplitN(host, ".", 2)[0] + ".local", "localhost"}
+	addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	for _, l := range a.cfg.LANs {
+		addrs = append(addrs, l.Address)
+	}
+	return names, addrs
+}
+
+func addrTexts(addrs []netip.Addr) []string {
+	out := make([]string, len(addrs))
+	for i, ip := range addrs {
+		out[i] = ip.String()
+	}
+	return out
+}
+
+// makeSetUpCode makes sure that an unclaimed box has a code. Its characters
+// can't be taken for one another, since it is read from a screen.
+func (a *Appliance) makeSetUpCode(ctx context.Context) error {
+	access, err := backend{a}.Access(ctx)
+	if err != nil || access.PasswordHash != "" {
+		return err
+	}
+	a.setUp = access.SetUpCode
+	if a.setUp == "" {
+		text := strings.ToLower(rand.Text()) // base32: 5 bits a character
+		a.setUp = text[:4] + "-" + text[4:8] + "-" + text[8:12]
+		return a.db.Settings().PutSecret(ctx, settingSetUpCode, a.setUp)
+	}
+	return nil
+}
+
+// SetUpCode is the one-time code by which the first administrator claims the
+// box; empty if it is claimed already.
+func (a *Appliance) SetUpCode() string { return a.setUp }
+
+// PageURL is where people open the page.
+func (a *Appliance) PageURL() string {
+	host := a.page.Addr().Addr()
+	if host.IsUnspecified() && len(a.cfg.LANs) > 0 {
+		host = a.cfg.LANs[0].Address
+	}
+	return "https://" + net.JoinHostPort(host.String(), strconv.Itoa(int(a.page.Port()))) + "/"
+}
+
+// Run answers until ctx ends, then stops in order: first what talks to
+// phones and people, then the uplink, last the store. It closes everything.
+func (a *Appliance) Run(ctx context.Context) error {
+	front, base := a.tasks()
+	a.opt.Notify.Ready("serving " + strconv.Itoa(len(a.cfg.LANs)) + " network(s)")
+	err := runTasks(ctx, front, base, a.log)
+	a.opt.Notify.Stopping()
+	return errors.Join(err, a.close())
+}
+
+// tasks returns every long-lived goroutine of the box in its group.
+func (a *Appliance) tasks() (front, base []Task) {
+	for _, d := range a.dhcp {
+		front = append(front, d.server)
+	}
+	for _, t := range a.provision.Tasks() {
+		front = append(front, t)
+	}
+	front = append(front, a.page, a.control)
+	for _, t := range a.sip.Tasks() {
+		front = append(front, t)
+	}
+	front = append(front, &lineSync{a})
+	for _, t := range a.endpoint.Tasks() {
+		base = append(base, t)
+	}
+	if a.uplink != nil {
+		base = append(base, a.uplink)
+	}
+	base = append(base, a.db.Task(a.watchdog.Loop("store")), a.watchdog)
+	return front, base
+}
+
+// close releases what New opened, newest first.
+func (a *Appliance) close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		if err := a.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// lineSync tells the SIP server when lines or their accounts changed.
+type lineSync struct{ a *Appliance }
+
+// String names the task.
+func (l *lineSync) String() string { return "line sync" }
+
+// Run implements Task.
+func (l *lineSync) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.a.changed:
+			l.a.sip.Sync()
+		}
+	}
+}

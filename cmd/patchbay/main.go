@@ -1,0 +1,102 @@
+// Command patchbay is the box: it gives phones their addresses and their
+// configuration, is the SIP server that they register to, and carries their
+// calls to the gateway.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the build.
+var version = "devel"
+
+// command is one subcommand. run returns an error that is printed as it is.
+type command struct {
+	name, args, help string
+	run              func(ctx context.Context, args []string, out io.Writer) error
+}
+
+var commands = []command{
+	{"serve", "[--config FILE]", "run the box", serve},
+	{"demo", "[--once]", "show the whole job on this machine, without root", demo},
+	{"check", "[--config FILE]", "check a configuration file", check},
+	{"status", "", "show tunnel, problems, phones and calls", status},
+	{"phones", "[MAC] [--follow]", "list the phones, or tell the story of one", phones},
+	{"lines", "", "list the lines", lines},
+	{"version", "", "print the version", showVersion},
+}
+
+// errUsage makes the exit status 2: the command line was wrong, not the world.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	if len(args) > 0 {
+		for _, c := range commands {
+			if c.name != args[0] {
+				continue
+			}
+			err := c.run(ctx, args[1:], out)
+			switch {
+			case err == nil || errors.Is(err, flag.ErrHelp):
+				return 0
+			case errors.Is(err, errUsage):
+				fmt.Fprintf(errOut, "usage: patchbay %s %s\n", c.name, c.args)
+				return 2
+			}
+			fmt.Fprintf(errOut, "patchbay %s: %v\n", c.name, err)
+			return 1
+		}
+		if args[0] != "help" && args[0] != "-h" && args[0] != "--help" {
+			fmt.Fprintf(errOut, "patchbay: no command %q\n\n", args[0])
+			usage(errOut)
+			return 2
+		}
+	}
+	usage(out)
+	return 0
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "Patchbay makes office desk phones work with a cloud calling service.")
+	fmt.Fprintln(w)
+	for _, c := range commands {
+		fmt.Fprintf(w, "  patchbay %-30s %s\n", c.name+" "+c.args, c.help)
+	}
+}
+
+// flags returns a flag set that leaves printing to run.
+func flags(name string) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	return fs
+}
+
+// parse wraps a wrong flag as errUsage and refuses more than max arguments.
+func parse(fs *flag.FlagSet, args []string, maxArgs int) error {
+	if err := fs.Parse(args); err != nil {
+		return errors.Join(err, errUsage)
+	}
+	if fs.NArg() > maxArgs {
+		return errUsage
+	}
+	return nil
+}
+
+func showVersion(_ context.Context, _ []string, out io.Writer) error {
+	_, err := fmt.Fprintln(out, "patchbay", version)
+	return err
+}
