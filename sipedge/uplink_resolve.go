@@ -87,4 +87,3 @@ func splitAddress(address string) (host string, port uint16, err error) {
 	}
 	return host, uint16(n), nil
 }
-

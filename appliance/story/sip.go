@@ -39,6 +39,7 @@ const (
 	Cancelled       Reason = "cancelled"
 	Stopping        Reason = "stopping"
 	NoAudio         Reason = "no-audio"
+	Elsewhere       Reason = "answered-elsewhere"
 )
 
 var sipWords = map[Code]func(Args) string{
@@ -87,4 +88,5 @@ var sipReasons = map[Reason]string{
 	Cancelled:       "the caller hung up first",
 	Stopping:        "the box is stopping",
 	NoAudio:         "no audio arrived",
+	Elsewhere:       "another phone of the line answered",
 }

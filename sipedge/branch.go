@@ -1,0 +1,281 @@
+package sipedge
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/appliance/story"
+)
+
+// Times of a branch.
+const (
+	// A phone on the LAN and a gateway say at least 100 at once. One that
+	// says nothing for so long is not there (Timer B would take 32 s).
+	firstAnswer          = 8 * time.Second
+	firstAnswerEmergency = 5 * time.Second // then the next way out is tried
+	// RFC 3261 §9.1: a cancelled INVITE that gets no final answer within 64*T1 is over.
+	cancelLimit = 34 * time.Second
+)
+
+// errSilentPeer is why a branch failed that never got any answer.
+var errSilentPeer = &StatusError{Status: 480, Phrase: "The Other Side Does Not Answer", Reason: story.NobodyThere}
+
+// branch is one INVITE of ours: one phone that rings, or one try at the
+// gateway. Its goroutine reads the transaction as long as it lives, also when
+// the call has lost interest: a late 2xx must be ended, not forgotten.
+type branch struct {
+	c      *call
+	leg    *leg
+	x      *exchange
+	invite *sip.Request
+	tx     sip.ClientTransaction
+	tries  int
+	failed bool // over, or given up
+	rang   bool
+
+	giveUp sync.Once
+	given  chan struct{} // closed: the call does not want it any more
+	reason string        // Reason of the CANCEL; set before given is closed
+}
+
+// answer is what a branch tells its call.
+type answer struct {
+	b   *branch
+	res *sip.Response
+	err error
+}
+
+// branchTo makes a branch that is not started yet.
+func (c *call) branchTo(l *leg) *branch {
+	return &branch{c: c, leg: l, x: &exchange{asker: c.a, other: l}, given: make(chan struct{})}
+}
+
+// start opens the media, makes the offer and sends the INVITE.
+func (b *branch) start(extra ...sip.Header) error {
+	if err := b.leg.open(b.c.s.cfg.Ports); err != nil {
+		return err
+	}
+	b.x.offer = b.c.offer
+	body, err := b.x.begin()
+	if err != nil {
+		return err
+	}
+	req := b.leg.request(sip.INVITE)
+	if hops := req.MaxForwards(); hops != nil {
+		*hops = sip.MaxForwardsHeader(b.c.hops)
+	}
+	for _, h := range extra {
+		req.AppendHeader(h)
+	}
+	if body != nil {
+		setSDP(req, body)
+	}
+	b.c.s.adopt(b.leg)
+	return b.send(req)
+}
+
+// send sends the INVITE, the first or the one with credentials.
+func (b *branch) send(req *sip.Request) error {
+	tx, err := b.leg.way.Send(b.c.s.ctx, req)
+	if err != nil {
+		return err
+	}
+	b.invite, b.tx = req, tx
+	extra := &extraAnswers{b: b, invite: req}
+	tx.OnRetransmission(extra.take)
+	b.c.s.loose.Go(func() { b.read(tx, req) })
+	return nil
+}
+
+// authorize sends the INVITE again with the credentials of the line. It is
+// false if there is no point in it.
+func (b *branch) authorize(res *sip.Response) bool {
+	if !b.leg.gateway || !challenged(res) || b.tries > 1 || b.tries == 1 && !staleNonce(res) {
+		return false
+	}
+	b.tries++
+	req, err := authorized(b.invite, res, b.leg.line.AuthUser, b.leg.line.AuthPassword)
+	if err != nil {
+		b.c.log.Warn("gateway asks for a password", "line", b.leg.line.AOR, "err", err)
+		return false
+	}
+	req.CSeq().SeqNo = b.leg.nextCSeq()
+	return b.send(req) == nil
+}
+
+// drop ends the interest of the call; reason is that of the CANCEL, may be empty.
+func (b *branch) drop(reason string) {
+	b.failed = true
+	b.giveUp.Do(func() {
+		b.reason = reason
+		close(b.given)
+	})
+}
+
+// read passes the answers of one INVITE to the call until the final one.
+func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request) {
+	first := time.NewTimer(b.patience())
+	defer first.Stop()
+	var limit <-chan time.Time
+	given := b.given
+	heard, cancelled := false, false
+	cancel := func() {
+		if heard && given == nil && !cancelled {
+			cancelled = true
+			b.cancel(invite)
+		}
+	}
+	for {
+		select {
+		case res := <-tx.Responses():
+			first.Stop()
+			heard = true
+			if given == nil || !b.tell(answer{b: b, res: res}) {
+				b.late(invite, res)
+			}
+			if !res.IsProvisional() {
+				return
+			}
+			cancel()
+		case <-tx.Done():
+			b.tell(answer{b: b, err: tx.Err()})
+			return
+		case <-first.C:
+			b.tell(answer{b: b, err: errSilentPeer})
+			// It may still come to life: then the CANCEL goes out.
+		case <-given:
+			given = nil
+			timer := time.NewTimer(cancelLimit)
+			defer timer.Stop()
+			limit = timer.C
+			cancel()
+		case <-limit:
+			tx.Terminate()
+			return
+		case <-b.c.s.ctx.Done():
+			tx.Terminate()
+			return
+		}
+	}
+}
+
+func (b *branch) patience() time.Duration {
+	if b.c.route.Emergency {
+		return firstAnswerEmergency
+	}
+	return firstAnswer
+}
+
+// tell hands an answer to the call; it is false if the call gave the branch up.
+func (b *branch) tell(a answer) bool {
+	select {
+	case <-b.given:
+		return false
+	default:
+	}
+	select {
+	case b.c.answers <- a:
+		return true
+	case <-b.given:
+		return false
+	}
+}
+
+// late deals with an answer that nobody wants any more: a 2xx is
+// acknowledged and ended at once (RFC 3261 §16.7 step 5 leaves it to us).
+func (b *branch) late(invite *sip.Request, res *sip.Response) {
+	if res.IsSuccess() {
+		b.c.s.endForked(b.leg, invite, res)
+	}
+}
+
+// cancel sends the CANCEL of an INVITE (RFC 3261 §9.1).
+func (b *branch) cancel(invite *sip.Request) {
+	req := sip.NewRequest(sip.CANCEL, *invite.Recipient.Clone())
+	req.AppendHeader(invite.Via().Clone())
+	for _, h := range invite.GetHeaders("Route") {
+		req.AppendHeader(sip.HeaderClone(h))
+	}
+	hops := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	req.AppendHeader(sip.HeaderClone(invite.From()))
+	req.AppendHeader(sip.HeaderClone(invite.To()))
+	req.AppendHeader(sip.HeaderClone(invite.CallID()))
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: invite.CSeq().SeqNo, MethodName: sip.CANCEL})
+	if b.reason != "" {
+		req.AppendHeader(sip.NewHeader("Reason", b.reason))
+	}
+	b.c.s.loose.Go(func() {
+		ctx, stop := context.WithTimeout(b.c.s.ctx, byeLimit)
+		defer stop()
+		tx, err := b.leg.way.Send(ctx, req)
+		if err != nil {
+			b.c.log.Debug("cancel", "leg", b.leg.who(), "err", err)
+			return
+		}
+		defer tx.Terminate()
+		if _, err := finalResponse(ctx, tx); err != nil && !errors.Is(err, context.Canceled) {
+			b.c.log.Debug("cancel", "leg", b.leg.who(), "err", err)
+		}
+	})
+}
+
+// extraAnswers takes 2xx answers after the first one of an INVITE: the same
+// again because our ACK was lost, or one of another phone behind a forking
+// gateway, which is ended (RFC 3261 §13.2.2.4).
+type extraAnswers struct {
+	b      *branch
+	invite *sip.Request
+
+	mu    sync.Mutex
+	ended map[string]bool
+}
+
+func (x *extraAnswers) take(res *sip.Response) {
+	if !res.IsSuccess() || res.To() == nil {
+		return
+	}
+	tag, _ := res.To().Params.Get("tag")
+	chosen := x.b.leg.peerTag()
+	switch {
+	case chosen == "": // the first one is not taken yet
+		return
+	case tag == chosen:
+		x.b.leg.reAcknowledge()
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended == nil {
+		x.ended = make(map[string]bool)
+	}
+	if !x.ended[tag] && len(x.ended) < 16 {
+		x.ended[tag] = true
+		x.b.c.s.endForked(x.b.leg, x.invite, res)
+	}
+}
+
+// endForked acknowledges a 2xx that belongs to no call and hangs up.
+func (s *Server) endForked(like *leg, invite *sip.Request, res *sip.Response) {
+	l := &leg{
+		call: like.call, way: like.way, gateway: like.gateway, account: like.account, line: like.line,
+		callID: like.callID, localTag: like.localTag, local: like.local, remote: like.remote,
+		target: *invite.Recipient.Clone(), contact: like.contact, cseq: invite.CSeq().SeqNo,
+	}
+	l.answeredBy(res)
+	if err := l.acknowledge(invite.CSeq().SeqNo, nil); err != nil {
+		s.log.Debug("end a late answer", "err", err)
+	}
+	s.bye(l)
+}
+
+// answeredElsewhere is the Reason of a CANCEL that keeps a phone from showing
+// a missed call (RFC 3326 §2).
+const answeredElsewhere = `SIP;cause=200;text="Call completed elsewhere"`
+
+func reasonOf(status int) string { return "SIP;cause=" + strconv.Itoa(status) }

@@ -1,0 +1,456 @@
+package sipedge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/appliance/story"
+	"patchbay/media"
+)
+
+// call is a back-to-back user agent (RFC 3261 §6): the dialog with the caller
+// and the one with who answers. One goroutine owns it; all others talk to it
+// through its channels.
+type call struct {
+	s        *Server
+	id       string
+	log      *slog.Logger
+	r        *Request // the caller's INVITE
+	identity Identity // of the calling phone
+	line     Line     // of the calling phone; zero if nobody is signed in
+	route    Route
+	hops     uint32
+
+	a, b     *leg       // b: who answered
+	branches []*branch  // of the present try
+	all      []*branch  // of all tries
+	offer    *media.SDP // the caller's; nil if it made none
+	relay    context.CancelFunc
+	relayed  sync.WaitGroup
+	relayTo  *leg
+	unacked  *unacked  // our 2xx that waits for its ACK
+	busy     *inFlight // an offer that waits for its answer
+	rung     []Party   // phones that were rung, for their stories
+
+	answers chan answer
+	inbox   chan *inbound
+	results chan func()
+	over    chan struct{} // closed at the end
+	stopped chan struct{} // closed when the server drains
+	once    sync.Once
+
+	mu     sync.Mutex
+	record CallRecord
+}
+
+// inbound is a request within one of the dialogs. It is answered by the call.
+type inbound struct {
+	leg  *leg
+	r    *Request
+	done chan struct{}
+	once sync.Once
+}
+
+// finish answers with an error, or not at all if e is nil because the answer
+// is out. It may be called more than once; the first counts.
+func (in *inbound) finish(e *StatusError) {
+	in.once.Do(func() {
+		if e != nil && in.r.Method != sip.ACK {
+			in.leg.call.s.refuse(in.r, e)
+		}
+		close(in.done)
+	})
+}
+
+func (c *call) stop() { c.once.Do(func() { close(c.stopped) }) }
+
+// run carries the call from the INVITE to its record.
+func (c *call) run() {
+	err := c.connect()
+	if err == nil {
+		err = c.talk()
+	} else {
+		c.s.refuse(c.r, c.refusal(err))
+	}
+	c.finish(statusOf(err))
+}
+
+// refusal is what the caller of a call that failed is told. One who dialled
+// an emergency number is told plainly that nobody was reached.
+func (c *call) refusal(err error) *StatusError {
+	e := statusOf(err)
+	if c.route.Emergency && e.Reason != story.Cancelled && e.Reason != story.Busy {
+		n := *errNoEmergencyPath
+		n.Err = e
+		if e.Status != 480 && e.Status != 403 && e.Status != 404 {
+			n.Status = e.Status
+		}
+		return &n
+	}
+	return e
+}
+
+// connect routes the call and rings until somebody has answered.
+func (c *call) connect() error {
+	if err := c.find(); err != nil {
+		return err
+	}
+	var err error
+	if c.offer, err = sdpOf(c.r.Request); err != nil {
+		return err
+	}
+	c.started()
+	if err := c.a.open(c.s.cfg.Ports); err != nil {
+		return err
+	}
+	if !c.route.Outward() {
+		return c.ring(c.phones())
+	}
+	if err := c.reach(); err != nil {
+		return err
+	}
+	for i, as := range c.route.As {
+		err = c.ring([]*branch{c.outward(as)})
+		if err == nil || i+1 == len(c.route.As) || !retryable(err) {
+			break
+		}
+		c.log.Warn("emergency call: trying the next line", "line", as.AOR, "err", err)
+	}
+	return err
+}
+
+// find asks the router.
+func (c *call) find() error {
+	var err error
+	if c.a.gateway {
+		c.route, err = c.s.router.FromGateway(c.r.Recipient.User, c.r.To().Address.User)
+	} else {
+		c.route, err = c.s.router.FromPhone(c.identity, dialledUser(c.r.Recipient))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.record.Emergency = c.route.Emergency
+	if c.route.Outward() {
+		c.record.Via = "gateway"
+	}
+	c.record.To = c.called()
+	return err
+}
+
+// called is who the call goes to, as far as it is known before an answer.
+func (c *call) called() Party {
+	l := c.route.Line
+	if l.ID == 0 {
+		return Party{Number: c.route.Dialled.Number}
+	}
+	p := Party{Number: l.Number, Name: l.DisplayName}
+	if p.Number == "" {
+		p.Number = l.Extension
+	}
+	return p
+}
+
+// reach gives an emergency call a last chance when the uplink is down: the
+// next attempt to connect may be many seconds away.
+func (c *call) reach() error {
+	if !c.route.Emergency || c.s.uplink.Up() {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(c.r.Context(), 3*time.Second)
+	defer stop()
+	return c.s.uplink.Hurry(ctx)
+}
+
+// retryable says whether an emergency call may go out under another line
+// after this: not if the caller gave up, or if somebody was reached.
+func retryable(err error) bool {
+	switch e := statusOf(err); {
+	case e.Reason == story.Cancelled, e.Reason == story.Stopping, e.Reason == story.Busy, e.Reason == story.NoAnswer:
+		return false
+	default:
+		return true
+	}
+}
+
+// ring starts the branches and waits for the first 2xx. It returns nil when
+// the call is up, or why it is not.
+func (c *call) ring(branches []*branch) error {
+	c.branches = branches
+	c.all = append(c.all, branches...)
+	defer c.dropLosers()
+	best := c.launch()
+	timer := time.NewTimer(c.s.cfg.Ring)
+	defer timer.Stop()
+	for c.alive() > 0 {
+		select {
+		case an := <-c.answers:
+			done, err := c.onAnswer(an)
+			if done {
+				return err
+			}
+			best = better(best, err)
+			if err != nil && statusOf(err).Status >= 600 {
+				return err // RFC 3261 §16.7 step 5: a 6xx speaks for all
+			}
+		case in := <-c.inbox:
+			c.early(in)
+		case <-c.r.Context().Done():
+			return errCancelled
+		case <-timer.C:
+			return errNoAnswer
+		case <-c.stopped:
+			return errStopping
+		}
+	}
+	return best
+}
+
+// dropLosers ends all branches but the winner and gives their ports back.
+func (c *call) dropLosers() {
+	reason := "" // RFC 3326: tells a phone that there is no call to be missed
+	if c.b != nil {
+		reason = answeredElsewhere
+	}
+	for _, b := range c.branches {
+		b.drop(reason)
+		if b.leg == c.b {
+			continue
+		}
+		if c.relayTo == b.leg {
+			c.disconnectMedia()
+		}
+		b.leg.close()
+	}
+}
+
+// launch starts the branches; one that can't be started counts as failed.
+func (c *call) launch() error {
+	best := error(errNobodyThere)
+	first := true
+	for _, b := range c.branches {
+		if err := b.start(c.extras(b)...); err != nil {
+			b.failed = true
+			c.log.Info("leg not reached", "leg", b.leg.who(), "err", err)
+			if best = better(best, err); first {
+				best, first = err, false
+			}
+			continue
+		}
+		if !b.leg.gateway {
+			c.ringing(b)
+		}
+	}
+	return best
+}
+
+func (c *call) alive() int {
+	n := 0
+	for _, b := range c.branches {
+		if !b.failed {
+			n++
+		}
+	}
+	return n
+}
+
+// better chooses which of two failures the caller is told: what a person did
+// at a phone counts more than what a network said.
+func better(old, err error) error {
+	if err == nil {
+		return old
+	}
+	rank := func(e *StatusError) int {
+		switch {
+		case e == nil:
+			return 0
+		case e.Status >= 600:
+			return 5
+		case e.Status == 486:
+			return 4
+		case e.Status == 488:
+			return 3
+		case e.Status >= 500:
+			return 2
+		}
+		return 1
+	}
+	if rank(statusOf(err)) >= rank(statusOf(old)) {
+		return err
+	}
+	return old
+}
+
+// onAnswer deals with one answer of a branch. done says that the call is up,
+// or failed as a whole; otherwise err is why the branch failed.
+func (c *call) onAnswer(an answer) (done bool, err error) {
+	b := an.b
+	switch {
+	case b.failed: // given up in the meantime
+		if an.res != nil {
+			b.late(b.invite, an.res)
+		}
+		return false, nil
+	case an.err != nil:
+		b.drop("")
+		return false, c.branchFailed(b, an.err)
+	case an.res.IsProvisional():
+		c.onProvisional(b, an.res)
+		return false, nil
+	case an.res.IsSuccess():
+		return c.accept(b, an.res)
+	case b.authorize(an.res):
+		return false, nil
+	}
+	b.drop("")
+	return false, passStatus(an.res, b.leg.gateway)
+}
+
+func (c *call) branchFailed(b *branch, err error) error {
+	c.log.Info("leg failed", "leg", b.leg.who(), "err", err)
+	if b.leg.gateway && !c.s.uplink.Up() {
+		return errGatewayDown.because(err)
+	}
+	return err
+}
+
+// onProvisional passes ringing on. Early media goes through where only one
+// can be heard; several phones of a line ring without it.
+func (c *call) onProvisional(b *branch, res *sip.Response) {
+	if res.StatusCode == sip.StatusTrying {
+		return
+	}
+	b.rang = true
+	out := c.response(res.StatusCode, phraseOr(res.Reason, "Ringing"))
+	if len(c.branches) == 1 && c.offer != nil {
+		if theirs, err := sdpOf(res); err == nil && theirs != nil {
+			if body, err := b.x.answered(theirs); err == nil {
+				setSDP(out, body)
+				c.connectMedia(b.leg)
+			} else {
+				c.log.Info("early media not passed", "err", err)
+			}
+		}
+	}
+	if out.Body() == nil && out.StatusCode == sip.StatusSessionInProgress {
+		// 183 says nothing without a description; phones would stay silent.
+		out.StatusCode, out.Reason = sip.StatusRinging, "Ringing"
+	}
+	if err := c.r.Send(out); err != nil {
+		c.log.Debug("answer", "err", err)
+	}
+}
+
+// response makes an answer to the caller's INVITE with what a dialog needs.
+func (c *call) response(status int, phrase string) *sip.Response {
+	res := c.r.Response(status, phrase, nil)
+	res.AppendHeader(c.a.contact.Clone())
+	res.AppendHeader(allowHeader())
+	if to := c.record.To; !c.a.gateway && to.Name != "" {
+		p := party{to.Name, sip.Uri{Scheme: "sip", User: to.Number, Host: c.a.peer.Local.Addr().String()}}
+		res.AppendHeader(sip.NewHeader("P-Asserted-Identity", p.from("").Value()))
+	}
+	return res
+}
+
+// accept takes the first 2xx: the branch becomes the other leg of the call.
+func (c *call) accept(b *branch, res *sip.Response) (done bool, err error) {
+	b.leg.answeredBy(res)
+	b.leg.confirmed = true
+	theirs, err := sdpOf(res)
+	var body []byte
+	if err == nil {
+		body, err = b.x.answered(theirs)
+	}
+	if b.x.offer != nil || err != nil {
+		// At once: the peer repeats its 2xx until it sees this.
+		if ackErr := b.leg.acknowledge(b.invite.CSeq().SeqNo, nil); ackErr != nil {
+			c.log.Debug("acknowledge", "leg", b.leg.who(), "err", ackErr)
+		}
+	}
+	if err != nil {
+		c.s.bye(b.leg)
+		b.drop("")
+		c.log.Info("answer not usable", "leg", b.leg.who(), "err", err)
+		return false, err
+	}
+	c.b = b.leg
+	out := c.response(res.StatusCode, "OK")
+	setSDP(out, body)
+	sendErr := c.r.Send(out)
+	// A CANCEL that came before our 2xx won: sipgo has answered 487, and
+	// dropped ours without a word.
+	if context.Cause(c.r.Context()) == ErrCancelled {
+		return true, errCancelled
+	}
+	if sendErr != nil {
+		return true, fmt.Errorf("answer the caller: %w", sendErr)
+	}
+	c.a.confirmed = true
+	c.answered(b)
+	c.unacked = c.await(c.a, c.r, out, b.x, b.invite.CSeq().SeqNo)
+	if b.x.offer != nil {
+		c.connectMedia(b.leg)
+	}
+	return true, nil
+}
+
+// early answers a request that comes while it rings.
+func (c *call) early(in *inbound) {
+	switch {
+	case in.r.Method == sip.BYE && in.leg == c.a:
+		// RFC 3261 §15: a caller may end an early dialog by BYE.
+		in.answer(sip.StatusOK, "OK")
+		c.r.cancel(ErrCancelled)
+		if err := c.r.Respond(sip.StatusRequestTerminated, "Request Terminated"); err != nil {
+			c.log.Debug("answer", "err", err)
+		}
+	case in.r.Method == sip.UPDATE && len(in.r.Body()) == 0:
+		in.answer(sip.StatusOK, "OK")
+	case in.r.Method == sip.UPDATE, in.r.Method == sip.INVITE:
+		in.finish(errGlare)
+	default:
+		in.finish(errNoDialog)
+	}
+}
+
+// answer answers a request without a body.
+func (in *inbound) answer(status int, phrase string) {
+	in.finish(&StatusError{Status: status, Phrase: phrase})
+}
+
+// connectMedia starts the relay between the caller and a leg. The streams
+// know their peers by then.
+func (c *call) connectMedia(l *leg) {
+	if c.relayTo == l {
+		return
+	}
+	c.disconnectMedia()
+	ctx, cancel := context.WithCancel(context.Background())
+	relay := media.NewRelay(c.a.stream, l.stream, media.RelayOptions{Log: c.log})
+	c.relay, c.relayTo = cancel, l
+	c.relayed.Go(func() {
+		if err := relay.Run(ctx); err != nil {
+			c.log.Error("relay", "err", err)
+		}
+	})
+}
+
+func (c *call) disconnectMedia() {
+	if c.relay != nil {
+		c.relay()
+		c.relayed.Wait()
+		c.relay, c.relayTo = nil, nil
+	}
+}
+
+func phraseOr(s, other string) string {
+	if s = printable(s); s != "" {
+		return s
+	}
+	return other
+}

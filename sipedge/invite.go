@@ -1,0 +1,132 @@
+package sipedge
+
+import (
+	"crypto/rand"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// invite takes a new call. The handler's goroutine is that of the call, and
+// lives as long as the call does.
+func (s *Server) invite(r *Request, gateway bool) {
+	if e := s.unacceptable(r); e != nil {
+		s.refuse(r, e)
+		return
+	}
+	var id Identity
+	if !gateway {
+		var ok bool
+		if id, ok = s.ep.Authenticate(r); !ok {
+			return
+		}
+	}
+	c := s.newCall(r, gateway, id)
+	if !s.enter(c) {
+		s.refuse(r, errStopping)
+		return
+	}
+	// 100 at once: it ends the retransmissions, and lets the next request of
+	// this Call-ID start.
+	if err := r.Respond(sip.StatusTrying, "Trying"); err != nil {
+		c.log.Debug("answer", "err", err)
+	}
+	c.run()
+}
+
+// unacceptable judges what is the same for all callers.
+func (s *Server) unacceptable(r *Request) *StatusError {
+	if h := r.MaxForwards(); h != nil && *h == 0 {
+		return errTooManyHops
+	}
+	if r.From() == nil || r.To() == nil || r.CallID() == nil || r.CSeq() == nil {
+		return &StatusError{Status: 400, Phrase: "Bad Request"}
+	}
+	return nil
+}
+
+// newCall makes the call and the caller's leg.
+func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
+	c := &call{
+		s: s, r: r, identity: id, id: rand.Text()[:12],
+		hops:    69,
+		answers: make(chan answer), inbox: make(chan *inbound), results: make(chan func()),
+		over: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if h := r.MaxForwards(); h != nil && *h > 0 {
+		c.hops = uint32(*h) - 1
+	}
+	c.log = s.log.With("call", c.id)
+	c.record.ID, c.record.Start, c.record.Via = c.id, s.now(), "local"
+	user := r.Recipient.User
+	if gateway {
+		c.a = newCallee(c, r, s.uplink, user)
+		c.a.gateway = true
+		c.record.Via = "gateway"
+		c.record.From = gatewayParty(r)
+	} else {
+		c.a = newCallee(c, r, phoneWay{s.ep, r.Flow, id.Account}, user)
+		c.a.account = id.Account
+		c.record.From = Party{Account: id.Account}
+		if l, ok := s.accounts.Line(id.LineID); ok && id.LineID != 0 {
+			c.line = l
+			c.record.From.Number, c.record.From.Name = l.Number, l.DisplayName
+		}
+	}
+	c.record.Dialled = printable(dialledUser(r.Recipient))
+	s.adopt(c.a)
+	return c
+}
+
+// dialledUser is what was dialled: the user part, or the number of a tel URI.
+func dialledUser(u sip.Uri) string {
+	if u.Scheme == "tel" {
+		return u.Raw()
+	}
+	return u.User
+}
+
+// gatewayParty is who calls from the gateway: what the gateway asserts, or
+// else what the caller says (RFC 3325 §9.1).
+func gatewayParty(r *Request) Party {
+	p := Party{Number: r.From().Address.User, Name: unquoteName(r.From().DisplayName)}
+	for _, h := range r.GetHeaders("P-Asserted-Identity") {
+		var uri sip.Uri
+		var params sip.HeaderParams
+		name, err := sip.ParseAddressValue(h.Value(), &uri, &params)
+		if err != nil {
+			continue
+		}
+		if user := dialledUser(uri); user != "" && !anonymous(r) {
+			p.Number = user
+			if p.Name == "" {
+				p.Name = unquoteName(name)
+			}
+			break
+		}
+	}
+	p.Number = printable(p.Number)
+	if p.Number == "" || anonymous(r) {
+		p.Number = "anonymous"
+	}
+	if p.Name == p.Number || strings.EqualFold(p.Name, "anonymous") {
+		p.Name = ""
+	}
+	return p
+}
+
+// anonymous says whether the caller wants to stay unknown (RFC 3323 §4.1, RFC
+// 3325 §9.3): what is asserted is for us, not for the phone's display.
+func anonymous(r *Request) bool {
+	if strings.EqualFold(r.From().Address.User, "anonymous") || strings.HasSuffix(r.From().Address.Host, ".invalid") {
+		return true
+	}
+	for _, h := range r.GetHeaders("Privacy") {
+		for _, v := range strings.FieldsFunc(h.Value(), func(c rune) bool { return c == ';' || c == ',' || c == ' ' }) {
+			if strings.EqualFold(v, "id") || strings.EqualFold(v, "user") || strings.EqualFold(v, "full") {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,171 @@
+package sipedge
+
+import (
+	"fmt"
+	"time"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// tell puts a step of the call on the story of a phone. The gateway has none.
+func (c *call) tell(a mac.Account, dir story.Direction, code story.Code, args story.Args) {
+	if a.MAC.IsZero() {
+		return
+	}
+	args.Account, args.Call = a, c.id
+	proto := story.SIP
+	if code == story.Quality {
+		proto = story.RTP
+	}
+	c.s.record(a.MAC, story.Event{Time: c.s.now(), Proto: proto, Dir: dir, Code: code, Args: args})
+}
+
+// started tells the caller's story what was dialled.
+func (c *call) started() {
+	args := story.Args{Number: c.record.To.Number, Name: c.record.To.Name, Via: c.record.Via}
+	if c.route.Emergency {
+		c.log.Warn("emergency call", "number", c.record.To.Number, "account", c.identity.Account.String(), "line", c.line.AOR)
+		c.tell(c.a.account, story.In, story.Emergency, args)
+		return
+	}
+	c.tell(c.a.account, story.In, story.CallOut, args)
+}
+
+// ringing tells a called phone's story who calls.
+func (c *call) ringing(b *branch) {
+	c.rung = append(c.rung, Party{Account: b.leg.account})
+	c.tell(b.leg.account, story.Out, story.CallIn, story.Args{Number: c.shown(), Name: c.record.From.Name, Via: c.record.Via})
+}
+
+// answered notes that the call is up, and with whom.
+func (c *call) answered(b *branch) {
+	c.mu.Lock()
+	c.record.Answered = c.s.now()
+	c.record.To.Account = b.leg.account
+	c.mu.Unlock()
+	c.tell(c.a.account, story.Out, story.CallAnswered, story.Args{Number: c.record.To.Number, Name: c.record.To.Name})
+	c.tell(b.leg.account, story.In, story.CallAnswered, story.Args{Number: c.shown(), Name: c.record.From.Name})
+}
+
+// active is the call for the page.
+func (c *call) active() ActiveCall {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.record
+	return ActiveCall{
+		ID: r.ID, Start: r.Start, Answered: r.Answered, From: r.From, To: r.To,
+		Dialled: r.Dialled, Via: r.Via, Emergency: r.Emergency,
+	}
+}
+
+// finish ends what is left, writes the call's record and its stories.
+func (c *call) finish(e *StatusError) {
+	for _, l := range []*leg{c.a, c.b} {
+		if l != nil && l.confirmed {
+			c.s.bye(l)
+		}
+	}
+	c.disconnectMedia()
+	c.mu.Lock()
+	c.record.End = c.s.now()
+	c.record.Status = 200
+	if e != nil {
+		c.record.Reason = string(e.Reason)
+		if c.record.Answered.IsZero() {
+			c.record.Status = e.Status
+		}
+	}
+	if !c.record.Answered.IsZero() {
+		c.record.A, c.record.B = quality(c.a), quality(c.b)
+	}
+	r := c.record
+	c.mu.Unlock()
+	c.stories(r, e)
+	c.close()
+	c.s.store.Add(r)
+	c.s.leave(c)
+	c.log.Info("call ended", "from", r.From.Number, "to", r.To.Number, "via", r.Via,
+		"status", r.Status, "reason", r.Reason, "duration", r.End.Sub(r.Start).Round(time.Millisecond))
+}
+
+// close releases what the call held.
+func (c *call) close() {
+	legs := []*leg{c.a, c.b}
+	for _, b := range c.all {
+		legs = append(legs, b.leg)
+	}
+	for _, l := range legs {
+		if l != nil {
+			l.close()
+			c.s.forget(l)
+		}
+	}
+	if c.unacked != nil && c.unacked.in != nil {
+		c.unacked.in.finish(nil)
+	}
+	close(c.over)
+}
+
+func (c *call) stories(r CallRecord, e *StatusError) {
+	caller := story.Args{Number: r.To.Number, Name: r.To.Name}
+	if caller.Number == "" {
+		caller.Number = r.Dialled
+	}
+	callee := story.Args{Number: c.shown(), Name: r.From.Name}
+	if e != nil {
+		caller.Reason, callee.Reason = e.Reason, e.Reason
+	}
+	if r.Answered.IsZero() {
+		caller.Status, callee.Status = r.Status, r.Status
+		if c.route.Emergency && e != nil && e.Reason != story.Cancelled && e.Reason != story.Busy {
+			caller.Reason = story.NoEmergencyPath
+		}
+		c.tell(c.a.account, story.Out, story.CallFailed, caller)
+		for _, p := range c.rung {
+			c.tell(p.Account, story.Out, story.CallFailed, callee)
+		}
+		return
+	}
+	d := r.End.Sub(r.Answered).Round(time.Second)
+	caller.Duration, callee.Duration = d, d
+	c.tell(c.a.account, story.Local, story.CallEnded, caller)
+	c.tell(c.b.account, story.Local, story.CallEnded, callee)
+	for _, p := range c.rung {
+		if p.Account != c.b.account {
+			c.tell(p.Account, story.Out, story.CallFailed, story.Args{Number: callee.Number, Name: callee.Name, Status: 200, Reason: story.Elsewhere})
+		}
+	}
+	c.tellQuality(c.a, d)
+	c.tellQuality(c.b, d)
+}
+
+// tellQuality says on the story of a phone how its call sounded: what came
+// from it, and what came for it.
+func (c *call) tellQuality(l *leg, d time.Duration) {
+	if l.account.MAC.IsZero() || d < time.Second {
+		return
+	}
+	args := story.Args{Detail: "from the phone " + inWords(l) + "; for the phone " + inWords(c.other(l))}
+	if silent(l) || silent(c.other(l)) {
+		args.Reason = story.NoAudio
+	}
+	c.tell(l.account, story.Local, story.Quality, args)
+}
+
+func inWords(l *leg) string {
+	st := l.stream.Stats()
+	s := fmt.Sprintf("%d packets, %d lost, jitter %d ms", st.Received, st.Lost, st.Jitter.Milliseconds())
+	if st.MOS > 0 {
+		s += fmt.Sprintf(", MOS %.1f", st.MOS)
+	}
+	return s
+}
+
+func quality(l *leg) LegQuality {
+	if l == nil || l.stream == nil {
+		return LegQuality{}
+	}
+	st := l.stream.Stats()
+	return LegQuality{Received: st.Received, Lost: st.Lost, Jitter: st.Jitter, MOS: st.MOS}
+}

@@ -1,0 +1,405 @@
+package sipedge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+	"patchbay/media"
+)
+
+// ServerConfig is what a [Server] has to know beforehand.
+type ServerConfig struct {
+	Country  string           // ISO 3166-1 alpha-2: dial plan and emergency numbers
+	Ports    *media.PortPool  // for all legs
+	Register bool             // register lines that have credentials at the gateway; the site line always is
+	Ring     time.Duration    // how long a call may ring; 0: 3 minutes (Timer C of RFC 3261 §16.6)
+	Now      func() time.Time // nil means time.Now
+	Tick     func()           // called at least every 2 s while all loops live; may be nil
+}
+
+// Times of calls.
+const (
+	byeLimit   = 8 * time.Second // a BYE or CANCEL that is not answered by then is forgotten
+	drainLimit = 4 * time.Second // at the end of the task
+)
+
+// Server routes and carries the calls of the site, between the phones of an
+// [Endpoint] and the gateway behind an [Uplink].
+type Server struct {
+	cfg      ServerConfig
+	ep       *Endpoint
+	accounts Accounts
+	uplink   Uplink // nil: none
+	upstream *Upstream
+	router   *Router
+	store    CallStore
+	record   func(mac.Addr, story.Event)
+	log      *slog.Logger
+	now      func() time.Time
+
+	ctx    context.Context // ends when nothing may be sent any more
+	cancel context.CancelFunc
+	loose  tracker // transactions that outlive their call
+
+	mu       sync.Mutex
+	draining bool
+	calls    map[string]*call
+	dialogs  map[dialogKey]*leg
+}
+
+// dialogKey is how a request within a dialog names it: the peer's tag is
+// checked apart, since an early answer may not have told it.
+type dialogKey struct{ callID, localTag string }
+
+// NewServer adds calls to an endpoint, and to the uplink unless that is nil.
+// It must be called before their tasks run. The uplink is no task of the
+// server: it has to outlive it, so that a BYE still finds the gateway.
+func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink, calls CallStore,
+	record func(mac.Addr, story.Event), log *slog.Logger,
+) (*Server, error) {
+	if cfg.Ports == nil {
+		return nil, errors.New("sip server: no media ports")
+	}
+	if cfg.Ring == 0 {
+		cfg.Ring = 3 * time.Minute
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	plan, ok := NewDialPlan(cfg.Country)
+	if !ok {
+		log.Warn("country is not in the dial plan: 112 and 911 are emergency numbers, other numbers go out as dialled", "country", cfg.Country)
+	}
+	s := &Server{
+		cfg: cfg, ep: ep, accounts: accounts, uplink: uplink, store: calls, record: record,
+		log: log.With("component", "sip"), now: cfg.Now,
+		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.router = &Router{plan: plan, accounts: accounts, binding: ep.Location().Binding}
+	if uplink != nil {
+		s.router.gateway = uplink.Up
+		s.upstream = newUpstream(uplink, accounts, cfg.Register, cfg.Tick, s.log)
+	}
+	s.handle()
+	return s, nil
+}
+
+// handle registers the handlers of both sides.
+func (s *Server) handle() {
+	for _, m := range []sip.RequestMethod{sip.INVITE, sip.ACK, sip.BYE, sip.INFO, sip.UPDATE, sip.PRACK, sip.REFER} {
+		s.ep.Handle(m, func(r *Request) { s.serve(r, false) })
+		if s.uplink != nil {
+			s.uplink.Handle(string(m), func(r *Request) { s.serve(r, true) })
+		}
+	}
+}
+
+// serve takes a request of either side.
+func (s *Server) serve(r *Request, gateway bool) {
+	if to := r.To(); to != nil && to.Params.Has("tag") {
+		s.inDialog(r, gateway)
+		return
+	}
+	switch r.Method {
+	case sip.INVITE:
+		s.invite(r, gateway)
+	case sip.ACK:
+	case sip.REFER:
+		s.refuse(r, &StatusError{Status: 603, Phrase: "Transfer Is Not Supported"})
+	default:
+		s.refuse(r, errNoDialog)
+	}
+}
+
+// inDialog hands a request to the call that its dialog belongs to, and waits
+// until the call has answered it.
+func (s *Server) inDialog(r *Request, gateway bool) {
+	l := s.find(r, gateway)
+	if l == nil {
+		if r.Method != sip.ACK {
+			s.refuse(r, errNoDialog)
+		}
+		return
+	}
+	in := &inbound{leg: l, r: r, done: make(chan struct{})}
+	select {
+	case l.call.inbox <- in:
+	case <-l.call.over:
+		in.finish(errNoDialog)
+		return
+	}
+	r.Release()
+	select {
+	case <-in.done:
+	case <-l.call.over:
+		in.finish(errNoDialog)
+	}
+}
+
+// find looks for the dialog of a request. A request that comes from elsewhere
+// than the dialog's peer finds nothing.
+func (s *Server) find(r *Request, gateway bool) *leg {
+	tag, _ := r.To().Params.Get("tag")
+	s.mu.Lock()
+	l := s.dialogs[dialogKey{r.CallID().Value(), tag}]
+	s.mu.Unlock()
+	if l == nil || l.gateway != gateway {
+		return nil
+	}
+	if !gateway && l.peer.Remote.Addr() != r.Flow.Remote.Addr() {
+		return nil
+	}
+	from, _ := r.From().Params.Get("tag")
+	if known := l.peerTag(); known != "" && known != from {
+		return nil
+	}
+	return l
+}
+
+// adopt makes a dialog findable.
+func (s *Server) adopt(l *leg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialogs[dialogKey{l.callID, l.localTag}] = l
+}
+
+func (s *Server) forget(l *leg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dialogs, dialogKey{l.callID, l.localTag})
+}
+
+// refuse answers a request with an error.
+func (s *Server) refuse(r *Request, e *StatusError) {
+	if context.Cause(r.Context()) == ErrCancelled {
+		return // answered 487 already
+	}
+	if err := r.Respond(e.Status, e.Phrase); err != nil {
+		s.log.Debug("answer", "method", string(r.Method), "status", e.Status, "err", err)
+	}
+}
+
+// do sends a request that is no INVITE in a dialog, or a re-INVITE, and waits
+// for its final answer; the gateway's challenge is answered.
+func (s *Server) do(ctx context.Context, l *leg, req *sip.Request) (*sip.Response, *sip.Request, error) {
+	for try := 0; ; try++ {
+		tx, err := l.way.Send(ctx, req)
+		if err != nil {
+			return nil, req, err
+		}
+		if req.Method == sip.INVITE {
+			tx.OnRetransmission(func(res *sip.Response) {
+				if res.IsSuccess() {
+					l.reAcknowledge()
+				}
+			})
+		}
+		res, err := finalResponse(ctx, tx)
+		if req.Method != sip.INVITE || err != nil {
+			tx.Terminate()
+		}
+		if err != nil || !l.gateway || !challenged(res) || try > 1 || try == 1 && !staleNonce(res) {
+			return res, req, err
+		}
+		next, err := authorized(req, res, l.line.AuthUser, l.line.AuthPassword)
+		if err != nil {
+			return res, req, nil
+		}
+		next.CSeq().SeqNo = l.nextCSeq()
+		req = next
+	}
+}
+
+// bye ends a dialog. The answer is waited for elsewhere.
+func (s *Server) bye(l *leg) {
+	if l.ended {
+		return
+	}
+	l.ended = true
+	req := l.request(sip.BYE)
+	s.loose.Go(func() {
+		ctx, stop := context.WithTimeout(s.ctx, byeLimit)
+		defer stop()
+		if _, _, err := s.do(ctx, l, req); err != nil {
+			s.log.Debug("hang up", "leg", l.who(), "err", err)
+		}
+	})
+}
+
+// ActiveCall is a call that is under way, for the page.
+type ActiveCall struct {
+	ID        string
+	Start     time.Time
+	Answered  time.Time // zero while it rings
+	From, To  Party
+	Dialled   string
+	Via       string // "local", "gateway"
+	Emergency bool
+}
+
+// Calls returns the calls that ring or talk, oldest first.
+func (s *Server) Calls() []ActiveCall {
+	s.mu.Lock()
+	all := make([]*call, 0, len(s.calls))
+	for _, c := range s.calls {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	out := make([]ActiveCall, 0, len(all))
+	for _, c := range all {
+		out = append(out, c.active())
+	}
+	slices.SortFunc(out, func(a, b ActiveCall) int {
+		return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// Upstream returns the registrations at the gateway; none without an uplink.
+func (s *Server) Upstream() []UpstreamStatus {
+	if s.upstream == nil {
+		return nil
+	}
+	return s.upstream.Status()
+}
+
+// Sync has the registrations at the gateway follow the lines. It returns at once.
+func (s *Server) Sync() {
+	if s.upstream != nil {
+		s.upstream.Sync()
+	}
+}
+
+// Tasks returns the loops to run. The uplink is not among them.
+func (s *Server) Tasks() []Task {
+	tasks := []Task{&callsTask{s}}
+	if s.upstream != nil {
+		tasks = append(tasks, s.upstream)
+	}
+	return tasks
+}
+
+// callsTask drains the server when its context ends.
+type callsTask struct{ s *Server }
+
+// String names the task.
+func (t *callsTask) String() string { return "sip calls" }
+
+// Run waits for the end of ctx and hangs up all calls.
+func (t *callsTask) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			limit, stop := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+			defer stop()
+			t.s.Drain(limit)
+			t.s.cancel()
+			return nil
+		case <-tick.C:
+			if t.s.cfg.Tick != nil {
+				t.s.cfg.Tick()
+			}
+		}
+	}
+}
+
+// Drain refuses new calls, hangs up all that are under way, and waits for
+// their end and for the answers to the BYEs, but not longer than ctx.
+func (s *Server) Drain(ctx context.Context) {
+	s.mu.Lock()
+	s.draining = true
+	all := make([]*call, 0, len(s.calls))
+	for _, c := range s.calls {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.stop()
+	}
+	for _, c := range all {
+		select {
+		case <-c.over:
+		case <-ctx.Done():
+		}
+	}
+	s.loose.wait(ctx)
+}
+
+// tracker counts goroutines that may start at any time, also while somebody
+// waits for them; a WaitGroup must not be used so.
+type tracker struct {
+	mu   sync.Mutex
+	n    int
+	idle chan struct{} // closed when n is 0; made by who waits
+}
+
+// Go runs f.
+func (t *tracker) Go(f func()) {
+	t.mu.Lock()
+	t.n++
+	t.mu.Unlock()
+	go func() {
+		defer t.done()
+		f()
+	}()
+}
+
+func (t *tracker) done() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n--; t.n == 0 && t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+// wait returns when none runs, or ctx ends.
+func (t *tracker) wait(ctx context.Context) {
+	t.mu.Lock()
+	if t.n == 0 {
+		t.mu.Unlock()
+		return
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+	}
+	idle := t.idle
+	t.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// enter counts a call in. It is false while the server drains.
+func (s *Server) enter(c *call) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.calls[c.id] = c
+	return true
+}
+
+func (s *Server) leave(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.calls, c.id)
+}
+
+// String says what the server is, for logs.
+func (s *Server) String() string { return fmt.Sprintf("sip server, %d calls", len(s.Calls())) }
