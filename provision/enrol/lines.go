@@ -37,13 +37,18 @@ func dialKey(s string) string {
 	if strings.ContainsFunc(s, unicode.IsLetter) {
 		return s
 	}
-	return strings.TrimPrefix(strings.Map(func(r rune) rune {
+	return strings.TrimPrefix(withoutSigns(s), "+")
+}
+
+// withoutSigns takes out what people write between digits.
+func withoutSigns(s string) string {
+	return strings.Map(func(r rune) rune {
 		switch r {
 		case ' ', '-', '.', '/', '(', ')', '\u00a0':
 			return -1
 		}
 		return r
-	}, s), "+")
+	}, s)
 }
 
 // keys is everything by which a line can be dialled, each once.
@@ -96,21 +101,13 @@ func (l Line) tidy() Line {
 		l.AOR = "sip:" + user[len("sip:"):] + "@" + strings.ToLower(host)
 	}
 	l.DisplayName = strings.TrimSpace(l.DisplayName)
-	l.Number = tidyNumber(l.Number)
+	l.Number = withoutSigns(strings.TrimSpace(l.Number))
 	l.Extension = strings.TrimSpace(l.Extension)
 	l.AuthUser = strings.TrimSpace(l.AuthUser)
 	return l
 }
 
 func hasScheme(s string) bool { return len(s) >= 4 && strings.EqualFold(s[:4], "sip:") }
-
-func tidyNumber(s string) string {
-	plus := ""
-	if strings.HasPrefix(strings.TrimSpace(s), "+") {
-		plus = "+"
-	}
-	return plus + dialKey(s)
-}
 
 // Validate reports every value that can't work, joined, each in a sentence
 // for the person who typed it. Each wraps ErrInvalid.

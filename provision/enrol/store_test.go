@@ -1,0 +1,210 @@
+package enrol
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// memory is a Store that keeps what a disk would, counts its writes, and
+// fails or stalls when told to.
+type memory struct {
+	mu       sync.Mutex
+	phones   map[mac.Addr]PhoneRecord
+	accounts map[mac.Account]AccountRecord
+	lines    map[int64]Line
+	bound    map[netip.Addr]BoundAddress
+	seen     map[mac.Addr]int
+	next     int64
+	writes   int
+	fail     error
+	before   func() // runs before each write, without the lock
+}
+
+func newMemory() *memory {
+	return &memory{
+		phones: make(map[mac.Addr]PhoneRecord), accounts: make(map[mac.Account]AccountRecord), lines: make(map[int64]Line),
+		bound: make(map[netip.Addr]BoundAddress), seen: make(map[mac.Addr]int),
+	}
+}
+
+func (m *memory) write(change func()) error {
+	if m.before != nil {
+		m.before()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return m.fail
+	}
+	m.writes++
+	change()
+	return nil
+}
+
+func (m *memory) Inventory(context.Context) (Inventory, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	inv := Inventory{
+		Phones: slices.Collect(maps.Values(m.phones)), Accounts: slices.Collect(maps.Values(m.accounts)),
+		Lines: slices.Collect(maps.Values(m.lines)), Addresses: slices.Collect(maps.Values(m.bound)),
+	}
+	slices.SortFunc(inv.Lines, func(a, b Line) int { return cmp.Compare(a.ID, b.ID) })
+	return inv, m.fail
+}
+
+func (m *memory) PutPhone(_ context.Context, p PhoneRecord, add []AccountRecord) error {
+	return m.write(func() {
+		m.phones[p.MAC] = p
+		for _, a := range add {
+			if _, ok := m.accounts[a.Account]; !ok {
+				m.accounts[a.Account] = a
+			}
+		}
+	})
+}
+
+func (m *memory) DropAccounts(_ context.Context, p PhoneRecord, last uint8) error {
+	return m.write(func() {
+		m.phones[p.MAC] = p
+		maps.DeleteFunc(m.accounts, func(a mac.Account, _ AccountRecord) bool { return a.MAC == p.MAC && a.Slot > last })
+	})
+}
+
+func (m *memory) DeletePhone(_ context.Context, a mac.Addr) error {
+	return m.write(func() {
+		delete(m.phones, a)
+		maps.DeleteFunc(m.accounts, func(k mac.Account, _ AccountRecord) bool { return k.MAC == a })
+		maps.DeleteFunc(m.bound, func(_ netip.Addr, b BoundAddress) bool { return b.MAC == a })
+	})
+}
+
+func (m *memory) PutAccount(_ context.Context, a AccountRecord) error {
+	return m.write(func() { m.accounts[a.Account] = a })
+}
+
+func (m *memory) PutLine(_ context.Context, l Line) (int64, error) {
+	err := m.write(func() {
+		if l.ID == 0 {
+			m.next++
+			l.ID = m.next
+		}
+		m.lines[l.ID] = l
+	})
+	return l.ID, err
+}
+
+func (m *memory) DeleteLine(_ context.Context, id int64) error {
+	return m.write(func() {
+		delete(m.lines, id)
+		for k, a := range m.accounts {
+			if a.LineID == id {
+				a.LineID = 0
+				m.accounts[k] = a
+			}
+		}
+	})
+}
+
+func (m *memory) PutAddress(_ context.Context, b BoundAddress) error {
+	return m.write(func() {
+		maps.DeleteFunc(m.bound, func(_ netip.Addr, old BoundAddress) bool { return old.MAC == b.MAC })
+		m.bound[b.IP] = b
+	})
+}
+
+func (m *memory) DeleteAddress(_ context.Context, ip netip.Addr) error {
+	return m.write(func() { delete(m.bound, ip) })
+}
+
+func (m *memory) Seen(a mac.Addr, _ time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen[a]++
+}
+
+// office is a desk with everything around it that a test looks at.
+type office struct {
+	*Desk
+	store *memory
+	clock time.Time
+
+	mu      sync.Mutex
+	events  []story.Code
+	resyncs []mac.Account
+	opened  []mac.Addr
+	changed int
+}
+
+func (o *office) Resync(a mac.Account) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.resyncs = append(o.resyncs, a)
+	return errors.New("not registered") // never stops an edit
+}
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	return reopen(t, newMemory())
+}
+
+// reopen builds everything anew from what is on disk.
+func reopen(t *testing.T, store *memory) *office {
+	t.Helper()
+	o := &office{store: store, clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	record := func(_ mac.Addr, e story.Event) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.events = append(o.events, e.Code)
+	}
+	now := func() time.Time {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.clock
+	}
+	d, err := NewDirectory(t.Context(), store, record, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Desk = NewDesk(d, o, func(m mac.Addr) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.opened = append(o.opened, m)
+	}, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.changed++
+	})
+	return o
+}
+
+func (o *office) pass(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clock = o.clock.Add(d)
+}
+
+// line adds a line that a test counts on.
+func (o *office) line(t *testing.T, l Line) Line {
+	t.Helper()
+	l, err := o.PutLine(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func phoneMAC(n byte) mac.Addr { return mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, n} }
+
+func slot(n, s byte) mac.Account { return mac.Account{MAC: phoneMAC(n), Slot: s} }
+
+func mustAddr(s string) netip.Addr { return netip.MustParseAddr(s) }
