@@ -205,7 +205,10 @@ type memProbe struct {
 }
 
 func (p *memProbe) InUse(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]mac.Addr, error) {
-	pause(ctx, p.delay)
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	pause(ctx, delay)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked = append(p.asked, addrs...)

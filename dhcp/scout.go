@@ -127,7 +127,7 @@ func (s *Server) serveWaiting() []waiter {
 	}
 	s.waiting.mu.Lock()
 	for _, w := range left {
-		if _, newer := s.waiting.list[w.r.key]; !newer {
+		if _, newer := s.waiting.list[w.r.key]; !newer && len(s.waiting.list) < maxWaiting {
 			s.waiting.list[w.r.key] = w
 		}
 	}

@@ -50,7 +50,6 @@ type Server struct {
 	pulse   atomic.Int64    // when the background loop was last alive, Unix nanoseconds
 
 	kick    chan struct{} // the scout has something to do
-	anyway  chan struct{} // an administrator wants service beside another server
 	waiting struct {
 		mu   sync.Mutex
 		list map[string]waiter
@@ -105,7 +104,7 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		cfg: cfg, conn: conn, probe: probe, store: store, boot: boot, acked: acked, record: record,
 		log: log.With("component", "dhcp", "interface", cfg.Interface),
 		now: time.Now, slots: make(chan struct{}, commitsAtOnce),
-		kick: make(chan struct{}, 1), anyway: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1),
 	}
 	s.waiting.list = make(map[string]waiter)
 	var leases []Lease

@@ -46,10 +46,10 @@ func (s *Server) Conflict() OtherServer {
 // ServeAnyway makes the server serve beside another one: the decision of an
 // administrator. It lasts as long as the server; [Config.Quiet] keeps it.
 func (s *Server) ServeAnyway() {
-	select {
-	case s.anyway <- struct{}{}:
-	default:
-	}
+	s.rival.mu.Lock()
+	s.rival.gate = gateOpen
+	s.rival.mu.Unlock()
+	s.wake()
 }
 
 // watch looks for other servers: before the first offer, for then we would be
@@ -69,14 +69,7 @@ func (s *Server) watch(ctx context.Context) {
 		if s.gate() == gateOpen {
 			s.wake()
 		}
-		t := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		case <-s.anyway:
-			s.open()
-		}
-		t.Stop()
+		pause(ctx, next)
 	}
 }
 
@@ -109,13 +102,6 @@ func (s *Server) judge(found []OtherServer, err error) time.Duration {
 	}
 	s.rival.gate = gateOpen
 	return lookAgain
-}
-
-func (s *Server) open() {
-	s.rival.mu.Lock()
-	s.rival.gate = gateOpen
-	s.rival.mu.Unlock()
-	s.wake()
 }
 
 // sighted notes a server that a client's message names. That is hearsay: it
