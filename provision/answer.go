@@ -38,6 +38,9 @@ type reply struct {
 
 var notFound = reply{status: http.StatusNotFound, body: []byte("not found\n"), kind: "text/plain; charset=utf-8"}
 
+// tryLater is for a phone that may have its file, which can't be made now.
+var tryLater = reply{status: http.StatusServiceUnavailable, body: []byte("try later\n"), kind: notFound.kind}
+
 // answer finds, guards and renders one file.
 func (s *Server) answer(ctx context.Context, q query) reply {
 	name, lang, err := cleanPath(q.path)
@@ -56,7 +59,7 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 			return notFound
 		}
 	}
-	phone := s.enlist(ctx, q, t)
+	phone, known := s.enlist(ctx, q, t)
 	switch {
 	case t.match.file.Role != RoleCommon && t.match.file.Role != RolePhone:
 		s.missing(q, t, "")
@@ -64,6 +67,9 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 	case t.match.file.Template == "":
 		s.missing(q, t, story.VendorUnsupported)
 		return notFound
+	case t.match.file.Role == RolePhone && !known:
+		s.refuse(q, t, story.RenderFailed)
+		return tryLater
 	}
 	return s.page(q, t, phone)
 }
@@ -80,23 +86,19 @@ func badPath(err error) reply {
 }
 
 // enlist tells the inventory what was seen of the phone that asks, and
-// returns the phone as it stands there. A request that might come from
-// somebody else tells nothing. If the inventory can't be written, a phone that
-// is known is served from memory.
-func (s *Server) enlist(ctx context.Context, q query, t sight) Phone {
-	own := t.asked.IsZero() || t.asked == t.who
+// returns the phone as it stands there, if it does. A request that might come
+// from somebody else tells nothing. If the inventory can't be written, a phone
+// that is known is served from memory.
+func (s *Server) enlist(ctx context.Context, q query, t sight) (Phone, bool) {
 	if !t.itself() {
-		if own {
-			return t.stored
-		}
-		return Phone{}
+		return Phone{}, false
 	}
 	id := t.agent
 	if id.vendor != t.match.vendor {
 		id = identity{}
 	}
 	if t.asked.IsZero() && id.vendor == nil {
-		return t.stored // anybody may ask for a common file
+		return t.stored, t.known // anybody may ask for a common file
 	}
 	seen := Sighting{MAC: t.who, Vendor: t.match.vendor.Name, Model: id.model, Firmware: id.firmware}
 	if id.model != "" {
@@ -107,14 +109,14 @@ func (s *Server) enlist(ctx context.Context, q query, t sight) Phone {
 	phone, err := s.phones.Enlist(ctx, seen)
 	if err != nil {
 		s.log.Error("phone not enlisted", "component", "provision", "mac", t.who, "err", err)
-		return t.stored
+		return t.stored, t.known
 	}
 	if id.model != "" && (id.model != t.stored.Model || id.firmware != "" && id.firmware != t.stored.Firmware) {
 		s.tell(t.who, q, story.Identified, story.Args{
 			Vendor: t.match.vendor.Title, Model: id.model, Firmware: id.firmware,
 		})
 	}
-	return phone
+	return phone, true
 }
 
 // page renders the file and says so on the story.
@@ -127,7 +129,7 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 	if err != nil {
 		s.log.Error("configuration not rendered", "component", "provision", "mac", t.who, "err", err)
 		s.refuse(q, t, story.RenderFailed)
-		return reply{status: http.StatusServiceUnavailable, body: []byte("try later\n"), kind: notFound.kind}
+		return tryLater
 	}
 	sum := sha256.Sum256(body)
 	r := reply{status: http.StatusOK, body: body, kind: t.match.vendor.ContentType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}

@@ -109,11 +109,11 @@ func TestBoot(t *testing.T) {
 	}{
 		{
 			"Yealink by its class", "00:15:65:00:53:01", "yealink", "", all, 80, "en",
-			bootAnswer{map[uint8]string{66: "http://192.0.2.1/"}, []uint8{66}, "yealink", "", "http://192.0.2.1/", true},
+			bootAnswer{map[uint8]string{66: "http://192.0.2.1/", 160: "http://192.0.2.1/"}, []uint8{66}, "yealink", "", "http://192.0.2.1/", true},
 		},
 		{
 			"Yealink by its block, in German, other port", "80:5e:c0:00:53:01", "", "", all, 8080, "de",
-			bootAnswer{map[uint8]string{66: "http://192.0.2.1:8080/lang_de/"}, []uint8{66}, "yealink", "", "http://192.0.2.1:8080/lang_de/", true},
+			bootAnswer{map[uint8]string{66: "http://192.0.2.1:8080/lang_de/", 160: "http://192.0.2.1:8080/lang_de/"}, []uint8{66}, "yealink", "", "http://192.0.2.1:8080/lang_de/", true},
 		},
 		{
 			"Poly Edge", "48:25:67:00:53:01", "Poly-EdgeE220", "", all, 80, "",
@@ -124,7 +124,9 @@ func TestBoot(t *testing.T) {
 			bootAnswer{map[uint8]string{66: "http://192.0.2.1/", 160: "http://192.0.2.1/"}, []uint8{160}, "poly", "Edge E350", "http://192.0.2.1/", true},
 		},
 		{
-			"a laptop of HP is no Poly", "f0:4e:a4:00:53:02", "MSFT 5.0", "", []byte{1, 3, 6, 15}, 80, "",
+			"a laptop of HP is no Poly", "f0:4e:a4:00:53:02", "MSFT 5.0", "",
+			[]byte{1, 3, 6, 15},
+			80, "",
 			bootAnswer{},
 		},
 		{
@@ -151,11 +153,15 @@ func TestBoot(t *testing.T) {
 			bootAnswer{Vendor: "cisco-mpp", Phone: true},
 		},
 		{
-			"other vendor that asks", "00:04:13:00:53:01", "snom320", "", []byte{66}, 80, "",
+			"other vendor that asks", "00:04:13:00:53:01", "snom320", "",
+			[]byte{66},
+			80, "",
 			bootAnswer{map[uint8]string{66: "http://192.0.2.1/"}, nil, "snom", "320", "http://192.0.2.1/", true},
 		},
 		{
-			"other vendor that does not ask", "00:0b:82:00:53:01", "Grandstream GXP1405 dslforum.org", "", []byte{1, 3, 6, 12, 15, 28, 43, 125}, 80, "",
+			"other vendor that does not ask", "00:0b:82:00:53:01", "Grandstream GXP1405 dslforum.org", "",
+			[]byte{1, 3, 6, 12, 15, 28, 43, 125},
+			80, "",
 			bootAnswer{Options: map[uint8]string{}, Vendor: "grandstream", Model: "GXP1405", Phone: true},
 		},
 		{
@@ -163,7 +169,9 @@ func TestBoot(t *testing.T) {
 			bootAnswer{Vendor: "axis", Model: "P3214-V"},
 		},
 		{
-			"unknown that asks for both", "00:00:5e:00:53:01", "udhcp 1.35.0", "", []byte{1, 3, 66, 160}, 80, "",
+			"unknown that asks for both", "00:00:5e:00:53:01", "udhcp 1.35.0", "",
+			[]byte{1, 3, 66, 160},
+			80, "",
 			bootAnswer{Options: map[uint8]string{66: "http://192.0.2.1/", 160: "http://192.0.2.1/"}, URL: "http://192.0.2.1/"},
 		},
 		{

@@ -1,0 +1,221 @@
+package provision
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fetch is a TFTP client of a few lines, written from RFC 1350 so that it may
+// send from any address and send nonsense. It returns the file or the text of
+// the error packet.
+func fetch(t testing.TB, from netip.Addr, server netip.AddrPort, request []byte) (file []byte, fault string) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WriteToUDPAddrPort(request, server); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 2048)
+	for block := uint16(1); ; block++ {
+		n, peer, err := c.ReadFromUDPAddrPort(packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if peer.Addr() != server.Addr() {
+			t.Fatalf("answer from %s, asked %s", peer, server)
+		}
+		p := packet[:n]
+		switch op := binary.BigEndian.Uint16(p); op {
+		case 3:
+			if got := binary.BigEndian.Uint16(p[2:]); got != block {
+				t.Fatalf("block %d, want %d", got, block)
+			}
+			file = append(file, p[4:]...)
+			if _, err := c.WriteToUDPAddrPort([]byte{0, 4, p[2], p[3]}, peer); err != nil {
+				t.Fatal(err)
+			}
+			if len(p) < 4+512 {
+				return file, ""
+			}
+		case 5:
+			return nil, string(bytes.TrimRight(p[4:], "\x00"))
+		default:
+			t.Fatalf("packet %d", op)
+		}
+	}
+}
+
+func rrq(op byte, name string) []byte {
+	return append([]byte{0, op}, name+"\x00octet\x00"...)
+}
+
+func TestTFTP(t *testing.T) {
+	r := newRig(t, true, nil)
+	r.phones.phones[yealink] = Phone{MAC: yealink, Vendor: "yealink", Accounts: accounts(yealink, 2)}
+	for _, tc := range []struct {
+		name   string
+		from   netip.Addr
+		packet []byte
+		holds  string
+		fault  string
+	}{
+		{"its own file", home(yealink), rrq(1, "001565005301.cfg"), "account.2.password = Secret02of001565005301", ""},
+		{"with a slash", home(yealink), rrq(1, "/001565005301.cfg"), "Secret01", ""},
+		{"with language", home(yealink), rrq(1, "lang_de/001565005301.cfg"), "lang.gui = German", ""},
+		{"common file for anybody", stranger, rrq(1, "y000000000028.cfg"), "#!version", ""},
+		{"another's file", home(poly), rrq(1, "001565005301.cfg"), "", "file not found"},
+		{"a stranger's", stranger, rrq(1, "001565005301.cfg"), "", "file not found"},
+		{"window closed", home(closed), rrq(1, "001565005305.cfg"), "", "file not found"},
+		{"unknown file", home(poly), rrq(1, "no-such-file"), "", "file not found"},
+		{"up", home(yealink), rrq(1, "../../../etc/passwd"), "", "file not found"},
+		{"absolute", home(yealink), rrq(1, "/etc/passwd"), "", "file not found"},
+		{"empty name", home(yealink), rrq(1, ""), "", "file not found"},
+		{"line break", home(yealink), rrq(1, "a\r\nb"), "", "file not found"},
+		{"write", home(yealink), rrq(2, "001565005301-boot.log"), "", "writing is not allowed"},
+		{"write of a configuration", home(yealink), rrq(2, "001565005301.cfg"), "", "writing is not allowed"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			file, fault := fetch(t, tc.from, r.tftp, tc.packet)
+			if fault != tc.fault || !bytes.Contains(file, []byte(tc.holds)) {
+				t.Errorf("%q %q, want %q %q", file, fault, tc.holds, tc.fault)
+			}
+		})
+	}
+	want := []string{
+		"provision.served", "provision.served", "provision.served", "provision.refused address-of-other", "provision.refused address-unknown",
+		"provision.404", "provision.404", "provision.refused write-refused", "provision.refused write-refused",
+	}
+	if diff := cmp.Diff(want, r.told.codes(yealink)); diff != "" {
+		t.Error("story (-want +got)\n" + diff)
+	}
+}
+
+// TestTFTPNonsense: after any packet the next client is served.
+func TestTFTPNonsense(t *testing.T) {
+	r := newRig(t, true, nil)
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(r.tftp))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	packets := [][]byte{
+		{},
+		{0},
+		{0, 0},
+		{0, 1},
+		{0, 1, 0},
+		{0, 1, 0, 0},
+		{0, 9, 1, 2},
+		{0xff, 0xff},
+		{0, 5, 0, 0},
+		{0, 4, 0, 1},
+		{0, 3, 0, 1, 0},
+		[]byte("\x00\x01abc"), []byte("\x00\x01abc\x00"), []byte("\x00\x01abc\x00octet"), []byte("\x00\x01abc\x00nonsense\x00"),
+		[]byte("\x00\x01a\x00octet\x00blksize\x00-1\x00"), []byte("\x00\x01a\x00octet\x00blksize\x00"), []byte("\x00\x01a\x00octet\x00\x00\x00\x00"),
+		append(rrq(1, "y000000000028.cfg"), "blksize\x00"+strings.Repeat("0", 440)+"512\x00"...),
+		append(rrq(1, strings.Repeat("a", 60000)), 0),
+	}
+	if dir := os.Getenv("PATCHBAY_CORPORA"); dir != "" {
+		names, err := filepath.Glob(filepath.Join(dir, "tftp", "own", "*"))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no packets in %s: %v", dir, err)
+		}
+		for _, name := range names {
+			packet, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			packets = append(packets, packet)
+		}
+	}
+	for _, p := range packets {
+		if _, err := c.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if file, fault := fetch(t, stranger, r.tftp, rrq(1, "y000000000028.cfg")); fault != "" || len(file) == 0 {
+		t.Errorf("after nonsense: %q %q", file, fault)
+	}
+}
+
+func TestTFTPLimits(t *testing.T) {
+	r := newRig(t, true, nil)
+	now := time.Now()
+	r.limit.now = func() time.Time { return now }
+	door := r.Server.tftp[0]
+	q := query{remote: home(laptop)}
+	for range tftpPerHost {
+		if err := door.begin(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "busy, try later" {
+		t.Errorf("more transfers than allowed: %q", fault)
+	}
+	for range tftpPerHost {
+		door.end(q.remote)
+	}
+	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "" {
+		t.Errorf("after the transfers ended: %q", fault)
+	}
+	r.limit.charge(home(laptop), limitBurst)
+	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "busy, try later" {
+		t.Errorf("too fast: %q", fault)
+	}
+}
+
+// TestTFTPClients asks with clients that are not ours, where there are any.
+func TestTFTPClients(t *testing.T) {
+	r := newRig(t, true, nil)
+	want, fault := fetch(t, stranger, r.tftp, rrq(1, "y000000000028.cfg"))
+	if fault != "" {
+		t.Fatal(fault)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	host, port := r.tftp.Addr().String(), r.tftp.Port()
+	for name, args := range map[string][]string{
+		"tftp":    {"-m", "binary", host, itoa(port), "-c", "get", "y000000000028.cfg", out},
+		"busybox": {"tftp", "-g", "-b", "1428", "-r", "y000000000028.cfg", "-l", out, host, itoa(port)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, err := exec.LookPath(name)
+			if err != nil {
+				t.Logf("no %s here; the client of the test has asked", name)
+				return
+			}
+			if text, err := exec.Command(client, args...).CombinedOutput(); err != nil {
+				if name == "busybox" && strings.Contains(string(text), "applet not found") {
+					t.Log("this busybox has no tftp")
+					return
+				}
+				t.Fatalf("%v\n%s", err, text)
+			}
+			got, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Error("(-want +got)\n" + diff)
+			}
+		})
+	}
+}
+
+func itoa(n uint16) string { return strconv.Itoa(int(n)) }
