@@ -398,6 +398,8 @@ func FuzzLine(f *testing.F) {
 	f.Add("sip:anna@example.com", "+49301", "21", "Anna")
 	f.Add("sip:a@[::1]", "", "", "")
 	f.Add("SIP:@", "+", "*", "\"")
+	f.Add("a", "++a", "", "")
+	f.Add("a", "\n0\n.", "", "")
 	f.Fuzz(func(t *testing.T, aor, number, extension, name string) {
 		l := Line{AOR: aor, Number: number, Extension: extension, DisplayName: name}.tidy()
 		if again := l.tidy(); again != l {

@@ -40,15 +40,15 @@ func dialKey(s string) string {
 	return strings.TrimPrefix(withoutSigns(s), "+")
 }
 
-// withoutSigns takes out what people write between digits.
+// withoutSigns takes out what people write between and around digits.
 func withoutSigns(s string) string {
-	return strings.Map(func(r rune) rune {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch r {
 		case ' ', '-', '.', '/', '(', ')', '\u00a0':
 			return -1
 		}
 		return r
-	}, s)
+	}, s))
 }
 
 // keys is everything by which a line can be dialled, each once.
@@ -101,7 +101,7 @@ func (l Line) tidy() Line {
 		l.AOR = "sip:" + user[len("sip:"):] + "@" + strings.ToLower(host)
 	}
 	l.DisplayName = strings.TrimSpace(l.DisplayName)
-	l.Number = withoutSigns(strings.TrimSpace(l.Number))
+	l.Number = withoutSigns(l.Number)
 	l.Extension = strings.TrimSpace(l.Extension)
 	l.AuthUser = strings.TrimSpace(l.AuthUser)
 	return l
