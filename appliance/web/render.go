@@ -24,7 +24,7 @@ var pageNames = []string{"dashboard", "phones", "phone", "lines", "line", "login
 func loadPages(s *Server) (*pages, error) {
 	p := &pages{sets: map[string]*template.Template{}}
 	functions := template.FuncMap{
-		"t":      s.texts.say,
+		"t":      s.sayPrintable,
 		"asset":  s.files.url,
 		"when":   s.when,
 		"ago":    s.ago,
@@ -39,6 +39,16 @@ func loadPages(s *Server) (*pages, error) {
 		p.sets[name] = set
 	}
 	return p, nil
+}
+
+// sayPrintable is say for templates, whose arguments may come from a device.
+func (s *Server) sayPrintable(key string, args ...any) string {
+	for i := range args {
+		if text, ok := args[i].(string); ok {
+			args[i] = api.Printable(text)
+		}
+	}
+	return s.texts.say(key, args...)
 }
 
 // frame is what every page shows around its content.

@@ -1,0 +1,111 @@
+package web
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"patchbay/appliance/health"
+	"patchbay/appliance/story"
+	"patchbay/appliance/web/api"
+)
+
+// TestWords holds the words together with the templates and the code that say
+// them: none is missing, none is left over.
+func TestWords(t *testing.T) {
+	words, err := loadTexts("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	quoted := regexp.MustCompile(`(?:\{\{|\()\s*t "([a-z-]+\.[a-z -]+)"|say\("([a-z-]+\.[a-z-]+)"|{Field: "[a-z]+", Text: s.texts.say\("([a-z.-]+)"`)
+	for _, file := range sources(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range quoted.FindAllStringSubmatch(string(text), -1) {
+			used[m[1]+m[2]+m[3]] = true
+		}
+		for _, m := range regexp.MustCompile(`(?:done\(w, r, [^,]+(?:\([^)]*\))?, |finish\(.*, )"([a-z-]+)"\)`).FindAllStringSubmatch(string(text), -1) {
+			used["done."+m[1]] = true
+		}
+	}
+	for _, s := range api.States {
+		used["state."+string(s)] = true
+	}
+	for s := health.Notice; s <= health.Critical; s++ {
+		used["severity."+s.String()] = true
+	}
+	for d := story.Local; d <= story.Out; d++ {
+		used["direction."+d.String()] = true
+	}
+	for key := range used {
+		if !words.has(key) {
+			t.Errorf("%s has no words", key)
+		}
+	}
+	for key := range words.m {
+		if !used[key] {
+			t.Errorf("%s is said nowhere", key)
+		}
+	}
+}
+
+func sources(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if d.IsDir() && slices.Contains([]string{"browser", "api"}, d.Name()) {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(path, ".html") || strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			out = append(out, path)
+		}
+		return err
+	})
+	if err != nil || len(out) < 20 {
+		t.Fatalf("%d files, %v", len(out), err)
+	}
+	return out
+}
+
+// TestTemplatesHoldNoWords: what people read must be in the files of words,
+// or it can't be translated.
+func TestTemplatesHoldNoWords(t *testing.T) {
+	files, err := filepath.Glob("templates/*.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bare := regexp.MustCompile(`(?s)\{\{.*?\}\}`).ReplaceAll(text, nil)
+		bare = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAll(bare, []byte("\n"))
+		if found := regexp.MustCompile(`\pL+`).Find(bare); found != nil {
+			t.Errorf("%s has the word %q of its own", file, found)
+		}
+		for _, m := range regexp.MustCompile(`(?:placeholder|aria-label|title|alt)="([^{"]+)"`).FindAllSubmatch(text, -1) {
+			t.Errorf("%s has the words %q of its own", file, m[1])
+		}
+	}
+}
+
+func TestSayUnknown(t *testing.T) {
+	words, err := loadTexts("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := words.say("no.such"); got != "no.such" {
+		t.Errorf("say of an unknown key: %q", got)
+	}
+	if _, err := loadTexts("xx"); err == nil {
+		t.Error("a language that there is not was loaded")
+	}
+}
