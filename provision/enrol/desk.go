@@ -12,29 +12,36 @@ import (
 	"patchbay/provision"
 )
 
-// Notifier asks a phone to fetch its configuration again. Resync must not
-// wait for the phone's answer; what becomes of it is put on the phone's story
-// by whoever sends it. An error says that nothing could be sent.
+// Notifier asks a phone to fetch its configuration again. Resync may wait for
+// the phone's answer for some seconds; an error says that it was not reached.
+// What becomes of it is put on the phone's story by whoever sends it.
 type Notifier interface {
 	Resync(a mac.Account) error
 }
 
 // Desk is what an administrator does. Each method returns when its change is
 // on disk and in force, or with an error that says in plain words why nothing
-// was changed.
+// was changed. Phones that the change is about are asked to fetch again; that
+// goes on after the method returned, until [Desk.Close].
 type Desk struct {
 	*Directory
-	notify  Notifier
+	asks    *asker
 	opened  func(mac.Addr)
 	changed func()
 }
 
 // NewDesk makes the desk of a directory. notify asks phones to fetch again,
 // opened allows a phone to fetch for a while, changed says that lines or
-// their accounts are not what they were. Each may be nil; none may call back
-// into the desk.
+// their accounts are not what they were. Each may be nil.
 func NewDesk(d *Directory, notify Notifier, opened func(mac.Addr), changed func()) *Desk {
-	return &Desk{Directory: d, notify: notify, opened: opened, changed: changed}
+	return &Desk{Directory: d, asks: newAsker(notify), opened: opened, changed: changed}
+}
+
+// Close waits for the phones that are being asked, and asks no more. It
+// returns nil.
+func (d *Desk) Close() error {
+	d.asks.close()
+	return nil
 }
 
 // Approve vouches for a phone at an address: for good, or once, which lasts
@@ -265,7 +272,7 @@ func (d *Desk) change() {
 	}
 }
 
-// resync lets phones fetch and asks each of them once.
+// resync lets the phones of these accounts fetch, and has each asked once.
 func (d *Desk) resync(accounts ...mac.Account) {
 	asked := make(map[mac.Addr]bool)
 	for _, a := range accounts {
@@ -274,9 +281,13 @@ func (d *Desk) resync(accounts ...mac.Account) {
 		}
 		asked[a.MAC] = true
 		d.open(a.MAC)
-		if d.notify != nil {
-			// Not registered now: it fetches when it starts or registers.
-			_ = d.notify.Resync(a)
+		try := []mac.Account{a}
+		s, _ := d.Summary(a.MAC)
+		for _, other := range s.Accounts {
+			if other.Account != a {
+				try = append(try, other.Account)
+			}
 		}
+		d.asks.ask(try)
 	}
 }

@@ -103,6 +103,7 @@ func TestAssign(t *testing.T) {
 	}
 	anna := o.line(t, Line{AOR: "sip:anna@example.com", DisplayName: "Anna", Number: "+49301", Extension: "21"})
 	bob := o.line(t, Line{AOR: "sip:bob@example.com", Extension: "22"})
+	o.asked()
 	o.events, o.resyncs, o.opened, o.changed = nil, nil, nil, 0
 
 	for range 2 { // the second time changes nothing
@@ -110,7 +111,7 @@ func TestAssign(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if diff := gocmp.Diff([]mac.Account{slot(1, 2)}, o.resyncs); diff != "" || o.changed != 1 || len(o.opened) != 1 {
+	if diff := gocmp.Diff([]mac.Account{slot(1, 2)}, o.asked()); diff != "" || o.changed != 1 || len(o.opened) != 1 {
 		t.Errorf("asked (-want +got):\n%s\nchanged %d, opened %d, want 1 and 1", diff, o.changed, len(o.opened))
 	}
 	phone, _ := o.Phone(phoneMAC(1))
@@ -128,10 +129,11 @@ func TestAssign(t *testing.T) {
 	}
 
 	// A new name is a new label, and each phone is asked once.
+	o.asked()
 	o.resyncs = nil
 	anna.DisplayName = "Anna B."
 	o.line(t, anna)
-	if diff := gocmp.Diff([]mac.Account{slot(1, 1)}, o.resyncs); diff != "" {
+	if diff := gocmp.Diff([]mac.Account{slot(1, 1)}, o.asked()); diff != "" {
 		t.Errorf("asked after a rename (-want +got):\n%s", diff)
 	}
 
@@ -203,6 +205,7 @@ func TestDiskFirst(t *testing.T) {
 	}
 	phones, lines := o.Phones(), o.Lines()
 	password, _ := o.Account(slot(1, 1))
+	o.asked()
 	o.events, o.resyncs, o.opened, o.changed = nil, nil, nil, 0
 	disk := errors.New("disk is gone")
 	o.store.fail = disk
@@ -234,7 +237,7 @@ func TestDiskFirst(t *testing.T) {
 	if m, e := o.Bound(ip); e != mac.NoEvidence {
 		t.Errorf("bound to %v", m)
 	}
-	if len(o.events)+len(o.resyncs)+len(o.opened)+o.changed != 0 {
+	if len(o.events)+len(o.asked())+len(o.opened)+o.changed != 0 {
 		t.Errorf("told: %v, %v, %v, %d", o.events, o.resyncs, o.opened, o.changed)
 	}
 }

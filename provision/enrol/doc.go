@@ -6,7 +6,8 @@
 // writes through to a [Store]: disk first, then memory, so that nothing is
 // said that a power cut takes back. [Desk] is what an administrator does.
 //
-// The package starts no goroutine, knows no SQL and no SIP. Two changes of one
+// The package knows no SQL and no SIP. Its only goroutines ask phones to fetch
+// their configuration again, a few at a time, until [Desk.Close]. Two changes of one
 // phone wait for each other; changes of different phones do not, so that their
 // commits can be shared.
 package enrol

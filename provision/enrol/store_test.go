@@ -141,6 +141,7 @@ type office struct {
 	mu      sync.Mutex
 	events  []story.Code
 	resyncs []mac.Account
+	away    map[mac.Account]bool // not registered
 	opened  []mac.Addr
 	changed int
 }
@@ -149,7 +150,19 @@ func (o *office) Resync(a mac.Account) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.resyncs = append(o.resyncs, a)
-	return errors.New("not registered") // never stops an edit
+	if o.away[a] {
+		return errors.New("not registered")
+	}
+	return nil
+}
+
+// asked waits until nobody is being asked, and returns who was.
+func (o *office) asked() []mac.Account {
+	o.asks.wg.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	slices.SortFunc(o.resyncs, mac.Account.Compare)
+	return o.resyncs
 }
 
 func newOffice(t *testing.T) *office {
@@ -184,6 +197,7 @@ func reopen(t *testing.T, store *memory) *office {
 		defer o.mu.Unlock()
 		o.changed++
 	})
+	t.Cleanup(func() { o.Close() })
 	return o
 }
 
