@@ -105,7 +105,7 @@ func catchAnswers(t *testing.T, network string, e *Endpoint, data []byte) []stri
 			t.Fatal(err)
 		}
 		for {
-			msg := p.receive(300 * time.Millisecond)
+			msg := p.receive(100 * time.Millisecond)
 			if msg == "" {
 				return answers
 			}
@@ -117,7 +117,7 @@ func catchAnswers(t *testing.T, network string, e *Endpoint, data []byte) []stri
 		t.Fatal(err)
 	}
 	for {
-		msg := p.receive(300 * time.Millisecond)
+		msg := p.receive(100 * time.Millisecond)
 		if msg == "" {
 			return answers
 		}

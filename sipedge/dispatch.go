@@ -109,15 +109,17 @@ func (t *ticket) finish() { t.once.Do(func() { close(t.done) }) }
 
 // lane is what is under way for one Call-ID.
 type lane struct {
-	queue    []*ticket
-	invites  map[string]*inviteState // by branch
-	lastUsed time.Time
+	queue   []*ticket
+	invites map[string]*inviteState // by branch
 }
 
+// inviteState is what is known of an INVITE from its arrival, or from that of
+// a CANCEL that came first, until its transaction is over.
 type inviteState struct {
 	seen      time.Time
-	request   *Request // set while its handler runs
-	cancelled time.Time
+	request   *Request  // set while its handler runs
+	begun     bool      // its handler runs, has run, or was not needed
+	cancelled time.Time // when a CANCEL was seen
 }
 
 // dispatcher orders the handlers of each Call-ID. sipgo starts a goroutine
@@ -159,10 +161,13 @@ func (d *dispatcher) arrive(method, callID, branch, cseq string) {
 		l = &lane{}
 		d.lanes[callID] = l
 	}
-	l.lastUsed = now
-	if l.invites[branch] != nil {
+	if inv := l.invites[branch]; inv != nil {
 		// A retransmission, a CANCEL or the ACK of a refusal: sipgo's
-		// transaction takes it.
+		// transaction takes it. A CANCEL that it takes before the handler has
+		// begun is told to nobody, so note it.
+		if method == "CANCEL" && inv.cancelled.IsZero() {
+			inv.cancelled = now
+		}
 		return
 	}
 	if method == "INVITE" {
@@ -335,15 +340,17 @@ func (d *dispatcher) enterInvite(r *Request, callID, branch string) bool {
 		inv = &inviteState{seen: d.now()}
 		l.invites[branch] = inv
 	}
-	inv.request = r
+	inv.begun = true
 	cancelled := !inv.cancelled.IsZero() && d.now().Sub(inv.cancelled) < cancelMemory
+	if !cancelled {
+		inv.request = r
+	}
 	d.mu.Unlock()
 	if cancelled {
-		d.leaveInvite(callID, branch)
+		// Does nothing if sipgo has sent it already.
 		d.respond(r, sip.StatusRequestTerminated, "Request Terminated")
-		return false
 	}
-	return true
+	return !cancelled
 }
 
 func (d *dispatcher) leaveInvite(callID, branch string) {
@@ -356,43 +363,55 @@ func (d *dispatcher) leaveInvite(callID, branch string) {
 }
 
 // cancelOvertaken serves a CANCEL that found no transaction: it overtook its
-// INVITE, or there is none (RFC 3261 §9.2).
+// INVITE inside sipgo or on the network, or there is none (RFC 3261 §9.2).
 func (d *dispatcher) cancelOvertaken(r *Request, callID, branch string) {
 	deadline := time.NewTimer(overtakenWait)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		d.mu.Lock()
-		var inv *inviteState
-		if l := d.lanes[callID]; l != nil {
-			inv = l.invites[branch]
-		}
-		var running *Request
-		if inv != nil {
-			running = inv.request
-		}
-		d.mu.Unlock()
-		if inv == nil {
+		running, begun, known := d.invite(callID, branch)
+		switch {
+		case !known:
 			d.respond(r, sip.StatusCallTransactionDoesNotExists, "Call/Transaction Does Not Exist")
 			return
-		}
-		if running != nil {
+		case begun:
 			d.respond(r, sip.StatusOK, "OK")
-			d.respond(running, sip.StatusRequestTerminated, "Request Terminated")
-			running.cancel(ErrCancelled)
+			if running != nil {
+				d.respond(running, sip.StatusRequestTerminated, "Request Terminated")
+				running.cancel(ErrCancelled)
+			}
 			return
 		}
 		select {
 		case <-poll.C:
 		case <-deadline.C:
-			d.mu.Lock()
-			inv.cancelled = d.now()
-			d.mu.Unlock()
 			d.respond(r, sip.StatusOK, "OK")
 			return
 		}
 	}
+}
+
+// invite looks an INVITE up for its CANCEL. If it did not come yet, it is
+// remembered as cancelled.
+func (d *dispatcher) invite(callID, branch string) (running *Request, begun, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[callID]
+	if l == nil {
+		l = &lane{}
+		d.lanes[callID] = l
+	}
+	inv := l.invites[branch]
+	if inv == nil {
+		if l.invites == nil {
+			l.invites = make(map[string]*inviteState)
+		}
+		now := d.now()
+		l.invites[branch] = &inviteState{seen: now.Add(cancelMemory - inviteMemory), cancelled: now}
+		return nil, false, false
+	}
+	return inv.request, inv.begun, true
 }
 
 func (d *dispatcher) respond(r *Request, status int, reason string) {

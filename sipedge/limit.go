@@ -11,7 +11,7 @@ import (
 // starts, comes in a burst. Scanners send hundreds a second.
 const (
 	strangerRate, strangerBurst = 20, 100
-	phoneRate, phoneBurst       = 500, 1000
+	phoneRate, phoneBurst       = 2000, 4000
 	// Wrong passwords that reach the hash. A phone with an old password tries
 	// every half minute and is not slowed down.
 	guessRate, guessBurst       = 1.0 / 30, 10 // per user and source
@@ -48,6 +48,8 @@ type limiter struct {
 	now   func() time.Time
 	known func(netip.Addr) bool // a registered phone is at this address
 
+	phoneRate, phoneBurst float64
+
 	mu      sync.Mutex
 	sources map[netip.Addr]*bucket
 	rest    bucket
@@ -57,7 +59,7 @@ type limiter struct {
 
 func newLimiter(now func() time.Time, known func(netip.Addr) bool) *limiter {
 	return &limiter{
-		now: now, known: known,
+		now: now, known: known, phoneRate: phoneRate, phoneBurst: phoneBurst,
 		sources: make(map[netip.Addr]*bucket), guesses: make(map[guessKey]*bucket),
 	}
 }
@@ -72,7 +74,7 @@ func (l *limiter) allow(source netip.Addr) bool {
 func (l *limiter) wait(source netip.Addr) time.Duration {
 	rate, burst := float64(strangerRate), float64(strangerBurst)
 	if l.known(source) {
-		rate, burst = phoneRate, phoneBurst
+		rate, burst = l.phoneRate, l.phoneBurst
 	}
 	now := l.now()
 	l.mu.Lock()
