@@ -1,0 +1,605 @@
+package sipedge
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/google/go-cmp/cmp"
+
+	"patchbay/appliance/story"
+	"patchbay/media"
+)
+
+func isInvite2xx(m sip.Message) bool {
+	r, ok := m.(*sip.Response)
+	return ok && r.StatusCode == 200 && r.CSeq().MethodName == sip.INVITE
+}
+
+// localCall sets a call from phone 1 to phone 2 up.
+func localCall(t *testing.T, network string) (rig *callRig, out, in *dialog) {
+	t.Helper()
+	rig = newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, network, 1), newPhoneAgent(t, rig, network, 2)
+	two.register(rig.ep.Addrs()[0])
+	out = one.dial("102", one.sdp(""))
+	in = two.take()
+	in.ring()
+	one.response(180, sip.INVITE)
+	in.answer(two.sdp(""))
+	out.connected()
+	return rig, out, in
+}
+
+func TestLocalCall(t *testing.T) {
+	transports(t, func(t *testing.T, network string) {
+		rig, out, in := localCall(t, network)
+		one, two := out.a, in.a
+
+		offered, answered := audioOf(t, in.taken.Body()), audioOf(t, out.res.Body())
+		hears(t, one.rtp, answered.RTP(), two.rtp, "one speaks")
+		hears(t, two.rtp, offered.RTP(), one.rtp, "two speaks")
+
+		calls := rig.server.Calls()
+		if len(calls) != 1 || calls[0].Answered.IsZero() || calls[0].From.Number != "+4930123451" || calls[0].To.Account != testAccount(2) {
+			t.Errorf("active calls: %+v", calls)
+		}
+		if got := in.taken.From().DisplayName; got != "Alice Ärzte" {
+			t.Errorf("the called phone shows %q", got)
+		}
+		if in.taken.CallID().Value() == out.callID {
+			t.Error("both dialogs have the same Call-ID")
+		}
+		if s := in.taken.String(); strings.Contains(s, "127.0.0.11") {
+			t.Errorf("the caller's address goes through:\n%s", s)
+		}
+		in.a.send(in.build(sip.BYE, 101, ""))
+		two.response(200, sip.BYE)
+		one.send(one.reply(one.request(sip.BYE), 200, "OK", "", ""))
+
+		rec := rig.ended(1)
+		if rec.Status != 200 || rec.Reason != "" || rec.A.Received == 0 || rec.B.Received == 0 || rec.Via != "local" {
+			t.Errorf("record: %+v", rec)
+		}
+		want := []story.Code{story.CallOut, story.CallAnswered, story.CallEnded}
+		if diff := cmp.Diff(want, rig.told(testAccount(1))); diff != "" {
+			t.Error("story of the caller (-want +got)\n" + diff)
+		}
+		want[0] = story.CallIn
+		if diff := cmp.Diff(want, rig.told(testAccount(2))); diff != "" {
+			t.Error("story of the called (-want +got)\n" + diff)
+		}
+		if n := len(rig.server.Calls()); n != 0 {
+			t.Errorf("%d calls left", n)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	tests := []struct {
+		name   string
+		caller byte
+		number string
+		change func(*sip.Request)
+		status int
+		phrase string
+		reason story.Reason
+	}{
+		{"nobody signed in", 3, "102", nil, 403, "Nobody Is Signed In At This Phone", story.NotSignedIn},
+		{"nobody registered", 1, "102", nil, 480, "No Phone Of This Line Is Registered", story.NobodyThere},
+		{"unknown number", 1, "555", nil, 404, "Nobody Has This Number", story.NumberUnknown},
+		{"emergency without a way out", 3, "112", nil, 503, "Emergency Services NOT Reached", story.NoEmergencyPath},
+		{"body that is no description", 1, "101", func(r *sip.Request) {
+			r.RemoveHeader("Content-Type")
+			r.AppendHeader(sip.NewHeader("Content-Type", "text/plain"))
+		}, 486, "This Is Your Own Number", story.Busy},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rig := newCallRig(t, false, nil)
+			one := newPhoneAgent(t, rig, "udp", tt.caller)
+			one.dial(tt.number, one.sdp(""))
+			res := one.response(tt.status, sip.INVITE)
+			if res.Reason != tt.phrase {
+				t.Errorf("phrase %q, want %q", res.Reason, tt.phrase)
+			}
+			if rec := rig.ended(1); rec.Status != tt.status || rec.Reason != string(tt.reason) || rec.Dialled != tt.number {
+				t.Errorf("record: %+v", rec)
+			}
+		})
+	}
+}
+
+func TestInviteWithoutCredentialsReachesNobody(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	d := one.invite("102", one.sdp(""))
+	one.ackRefusal(d.invite, one.response(407, sip.INVITE))
+	two.quiet(100*time.Millisecond, "an INVITE", func(m sip.Message) bool { _, ok := m.(*sip.Request); return ok })
+
+	// Right password, but from another phone's address.
+	thief := newPhoneAgent(t, rig, "udp", 3)
+	thief.user, thief.password = one.user, one.password
+	thief.dial("102", thief.sdp(""))
+	thief.response(403, sip.INVITE)
+}
+
+func TestTooManyHops(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	req := one.outOfDialog(sip.INVITE, sip.Uri{Scheme: "sip", User: "102", Host: "patchbay"}, 1, "hops", "t")
+	*req.MaxForwards() = 0
+	one.send(req)
+	one.response(483, sip.INVITE)
+}
+
+func TestForkFirstWins(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two, four := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2), newPhoneAgent(t, rig, "tcp", 4)
+	two.register(rig.ep.Addrs()[0])
+	four.register(rig.ep.Addrs()[0])
+	out := one.dial("102", one.sdp(""))
+	at2, at4 := two.take(), four.take()
+	at2.ring()
+	at4.ring()
+	one.response(180, sip.INVITE)
+	at4.answer(four.sdp(""))
+	out.connected()
+
+	cancel := two.request(sip.CANCEL)
+	if h := cancel.GetHeader("Reason"); h == nil || !strings.Contains(h.Value(), "cause=200") {
+		t.Errorf("Reason of the CANCEL: %v", h)
+	}
+	two.send(sip.NewResponseFromRequest(cancel, 200, "OK", nil))
+	two.send(two.reply(at2.taken, 487, "Request Terminated", at2.tag(), ""))
+	two.request(sip.ACK)
+
+	hears(t, one.rtp, audioOf(t, out.res.Body()).RTP(), four.rtp, "to four")
+	hears(t, four.rtp, audioOf(t, at4.taken.Body()).RTP(), one.rtp, "from four")
+	out.request(sip.BYE, "")
+	one.response(200, sip.BYE)
+	four.send(four.reply(four.request(sip.BYE), 200, "OK", "", ""))
+	if rec := rig.ended(1); rec.To.Account != testAccount(4) {
+		t.Errorf("answered by %v", rec.To.Account)
+	}
+	want := []story.Code{story.CallIn, story.CallFailed}
+	if diff := cmp.Diff(want, rig.told(testAccount(2))); diff != "" {
+		t.Error("story of the phone that lost (-want +got)\n" + diff)
+	}
+}
+
+// Both phones answer before the CANCEL reaches the second: it is ended.
+func TestForkBothAnswer(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two, four := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2), newPhoneAgent(t, rig, "udp", 4)
+	two.register(rig.ep.Addrs()[0])
+	four.register(rig.ep.Addrs()[0])
+	out := one.dial("102", one.sdp(""))
+	at2, at4 := two.take(), four.take()
+	at2.answer(two.sdp(""))
+	out.connected()
+	four.send(four.reply(at4.taken, 200, "OK", at4.tag(), four.sdp("")))
+	four.request(sip.ACK)
+	four.send(four.reply(four.request(sip.BYE), 200, "OK", "", ""))
+	hears(t, one.rtp, audioOf(t, out.res.Body()).RTP(), two.rtp, "to two")
+	out.hangUp()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestForkAllRefuse(t *testing.T) {
+	tests := []struct {
+		name                 string
+		second, fourth, want int
+	}{
+		{"busy beats not there", 486, 480, 486},
+		{"order does not matter", 480, 486, 486},
+		{"a refusal for all ends the ringing", 603, 0, 603},
+		{"a challenge of a phone is not passed on", 401, 401, 403},
+		{"a redirection is not followed", 302, 302, 480},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rig := newCallRig(t, false, nil)
+			one, two, four := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2), newPhoneAgent(t, rig, "udp", 4)
+			two.register(rig.ep.Addrs()[0])
+			four.register(rig.ep.Addrs()[0])
+			one.dial("102", one.sdp(""))
+			at2, at4 := two.take(), four.take()
+			at4.ring()
+			two.send(two.reply(at2.taken, tt.second, "No", at2.tag(), ""))
+			if tt.fourth != 0 {
+				four.send(four.reply(at4.taken, tt.fourth, "No", at4.tag(), ""))
+			}
+			one.response(tt.want, sip.INVITE)
+			if tt.fourth == 0 {
+				four.send(sip.NewResponseFromRequest(four.request(sip.CANCEL), 200, "OK", nil))
+				four.send(four.reply(at4.taken, 487, "Request Terminated", at4.tag(), ""))
+			}
+			rig.ended(1)
+		})
+	}
+}
+
+func TestCancel(t *testing.T) {
+	transports(t, func(t *testing.T, network string) {
+		rig := newCallRig(t, false, nil)
+		one, two := newPhoneAgent(t, rig, network, 1), newPhoneAgent(t, rig, network, 2)
+		two.register(rig.ep.Addrs()[0])
+		out := one.dial("102", one.sdp(""))
+		in := two.take()
+		in.ring()
+		one.response(180, sip.INVITE)
+		out.cancel()
+		one.response(200, sip.CANCEL)
+		one.ackRefusal(out.invite, one.response(487, sip.INVITE))
+		two.send(sip.NewResponseFromRequest(two.request(sip.CANCEL), 200, "OK", nil))
+		two.send(two.reply(in.taken, 487, "Request Terminated", in.tag(), ""))
+		two.request(sip.ACK)
+		if rec := rig.ended(1); rec.Status != 487 || rec.Reason != string(story.Cancelled) {
+			t.Errorf("record: %+v", rec)
+		}
+	})
+}
+
+// The caller cancels in the moment in which the called answers. Whatever wins,
+// both sides are told the same and nothing is left.
+func TestCancelRace(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.register(rig.ep.Addrs()[0]) // a stranger would run into the limit of messages
+	rounds := 200
+	if testing.Short() {
+		rounds = 20
+	}
+	connected := 0
+	for i := range rounds {
+		out := one.dial("102", one.sdp(""))
+		in := two.take()
+		in.ring()
+		one.response(180, sip.INVITE)
+		pause := time.Duration(i%20) * 50 * time.Microsecond
+		go func() {
+			time.Sleep(pause)
+			two.send(two.reply(in.taken, 200, "OK", in.tag(), two.sdp("")))
+		}()
+		time.Sleep(500 * time.Microsecond)
+		out.cancel()
+		final := one.next("final answer", func(m sip.Message) bool {
+			r, ok := m.(*sip.Response)
+			return ok && r.StatusCode >= 200 && r.CSeq().MethodName == sip.INVITE && r.CallID().Value() == out.callID
+		}).(*sip.Response)
+		if final.IsSuccess() {
+			connected++
+			out.established(final)
+			out.ack("")
+			out.request(sip.BYE, "")
+		} else {
+			one.ackRefusal(out.invite, final)
+		}
+		ended := func(m sip.Message) bool {
+			r, ok := m.(*sip.Request)
+			return ok && (r.Method == sip.BYE || r.Method == sip.CANCEL) && r.CallID().Value() == in.callID
+		}
+		last := two.next("BYE or CANCEL", ended).(*sip.Request)
+		two.send(sip.NewResponseFromRequest(last, 200, "OK", nil))
+		if last.Method == sip.CANCEL { // overtaken by the 200: the BYE follows
+			last = two.next("BYE", ended).(*sip.Request)
+			two.send(sip.NewResponseFromRequest(last, 200, "OK", nil))
+		}
+		rec := rig.ended(i + 1)
+		if (rec.Status == 200) != final.IsSuccess() {
+			t.Fatalf("round %d: caller was told %d, record says %d", i, final.StatusCode, rec.Status)
+		}
+	}
+	t.Logf("%d of %d were connected", connected, rounds)
+	if n := len(rig.server.Calls()); n != 0 {
+		t.Errorf("%d calls left", n)
+	}
+}
+
+func TestHoldAndResume(t *testing.T) {
+	transports(t, func(t *testing.T, network string) {
+		rig, out, in := localCall(t, network)
+		one, two := out.a, in.a
+		for _, step := range []struct{ say, hear, answer, get string }{
+			{"sendonly", "sendonly", "recvonly", "recvonly"},
+			{"sendrecv", "sendrecv", "sendrecv", "sendrecv"},
+			{"inactive", "inactive", "inactive", "inactive"},
+			{"sendrecv", "sendrecv", "sendrecv", "sendrecv"},
+		} {
+			out.request(sip.INVITE, one.sdp(step.say))
+			re := two.request(sip.INVITE)
+			if got := audioOf(t, re.Body()).Direction.String(); got != step.hear {
+				t.Errorf("%s arrives as %q", step.say, got)
+			}
+			two.send(two.reply(re, 200, "OK", "", two.sdp(step.answer)))
+			res := one.response(200, sip.INVITE)
+			if got := audioOf(t, res.Body()).Direction.String(); got != step.get {
+				t.Errorf("%s is answered %q, want %q", step.say, got, step.get)
+			}
+			out.lastInviteCSeq = res.CSeq().SeqNo
+			out.ack("")
+			two.request(sip.ACK)
+		}
+		hears(t, one.rtp, audioOf(t, out.res.Body()).RTP(), two.rtp, "after the hold")
+
+		// The called side holds by UPDATE; it is a re-INVITE for the caller.
+		in.request(sip.UPDATE, two.sdp("sendonly"))
+		re := one.request(sip.INVITE)
+		one.send(one.reply(re, 200, "OK", "", one.sdp("recvonly")))
+		one.request(sip.ACK)
+		if got := audioOf(t, two.response(200, sip.UPDATE).Body()).Direction; got != media.RecvOnly {
+			t.Errorf("UPDATE answered %v", got)
+		}
+		// A session refresh needs nobody else.
+		in.request(sip.UPDATE, "")
+		two.response(200, sip.UPDATE)
+		in.hangUp()
+		one.send(one.reply(one.request(sip.BYE), 200, "OK", "", ""))
+		rig.ended(1)
+	})
+}
+
+func TestGlare(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	one, two := out.a, in.a
+	out.request(sip.INVITE, one.sdp("sendonly"))
+	re := two.request(sip.INVITE)
+	// Before it answers, the called side changes its mind too.
+	in.request(sip.INVITE, two.sdp("sendonly"))
+	res := two.response(491, sip.INVITE)
+	in.lastInviteCSeq = res.CSeq().SeqNo
+	// And refuses the caller's for the same cause.
+	two.send(two.reply(re, 491, "Request Pending", "", ""))
+	one.response(491, sip.INVITE)
+	// The call goes on.
+	hears(t, one.rtp, audioOf(t, out.res.Body()).RTP(), two.rtp, "still there")
+	out.hangUp()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestInfoGoesThrough(t *testing.T) {
+	_, out, in := localCall(t, "udp")
+	one, two := out.a, in.a
+	out.cseq++
+	req := out.build(sip.INFO, out.cseq, "")
+	req.AppendHeader(sip.NewHeader("Content-Type", "application/dtmf-relay"))
+	req.SetBody([]byte("Signal=5\r\nDuration=160\r\n"))
+	one.send(req)
+	got := two.request(sip.INFO)
+	if string(got.Body()) != string(req.Body()) || got.ContentType().Value() != "application/dtmf-relay" {
+		t.Errorf("arrived:\n%s", got)
+	}
+	two.send(two.reply(got, 200, "OK", "", ""))
+	one.response(200, sip.INFO)
+	_ = in
+}
+
+func TestOfferlessInvite(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	out := one.dial("102", "")
+	in := two.take()
+	if len(in.taken.Body()) != 0 {
+		t.Errorf("an offer was made up:\n%s", in.taken.Body())
+	}
+	two.send(two.reply(in.taken, 200, "OK", in.tag(), two.sdp("")))
+	res := one.response(200, sip.INVITE)
+	out.established(res)
+	out.ack(one.sdp("", "0 PCMU/8000"))
+	ack := two.request(sip.ACK)
+	answer := audioOf(t, ack.Body())
+	if len(answer.Codecs) != 1 || answer.Codecs[0].Name != "PCMU" {
+		t.Errorf("answer in the ACK: %+v", answer.Codecs)
+	}
+	hears(t, one.rtp, audioOf(t, res.Body()).RTP(), two.rtp, "one")
+	hears(t, two.rtp, answer.RTP(), one.rtp, "two")
+	out.hangUp()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestNoCommonCodec(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.dial("102", one.sdp("", "0 PCMU/8000"))
+	in := two.take()
+	two.send(two.reply(in.taken, 200, "OK", in.tag(), two.sdp("", "18 G729/8000")))
+	two.request(sip.ACK)
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	one.response(488, sip.INVITE)
+	if rec := rig.ended(1); rec.Reason != string(story.NoCommonCodec) {
+		t.Errorf("record: %+v", rec)
+	}
+}
+
+func TestEarlyMedia(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	out := one.dial("102", one.sdp(""))
+	in := two.take()
+	two.send(two.reply(in.taken, 183, "Session Progress", in.tag(), two.sdp("")))
+	res := one.response(183, sip.INVITE)
+	hears(t, two.rtp, audioOf(t, in.taken.Body()).RTP(), one.rtp, "announcement")
+	// More than ten provisional answers are no trouble.
+	for range 12 {
+		two.send(two.reply(in.taken, 180, "Ringing", in.tag(), ""))
+	}
+	in.answer(two.sdp(""))
+	out.connected()
+	hears(t, one.rtp, audioOf(t, res.Body()).RTP(), two.rtp, "hello")
+	out.hangUp()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestAnswerIsRepeatedUntilAck(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	out := one.dial("102", one.sdp(""))
+	in := two.take()
+	in.answer(two.sdp(""))
+	first := one.response(200, sip.INVITE)
+	again := one.response(200, sip.INVITE)
+	if first.String() != again.String() {
+		t.Errorf("not the same:\n%s\n%s", first, again)
+	}
+	out.established(again)
+	out.ack("")
+	// A 2xx of the called phone that comes again gets its ACK again.
+	two.send(two.reply(in.taken, 200, "OK", in.tag(), two.sdp("")))
+	two.request(sip.ACK)
+	one.quiet(1200*time.Millisecond, "a repeated 200", isInvite2xx)
+	out.hangUp()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestBothHangUpAtOnce(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	out.request(sip.BYE, "")
+	in.request(sip.BYE, "")
+	out.a.response(200, sip.BYE)
+	rig.ended(1)
+}
+
+func TestRequestsOfStrangersInDialog(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	three := newPhoneAgent(t, rig, "udp", 3)
+	stolen := *out
+	stolen.a = three
+	stolen.request(sip.BYE, "")
+	three.response(481, sip.BYE)
+	wrong := *out
+	wrong.local.Params = wrong.local.Params.Clone()
+	wrong.local.Params.Add("tag", "guessed")
+	wrong.request(sip.BYE, "")
+	out.a.response(481, sip.BYE)
+	if n := len(rig.server.Calls()); n != 1 {
+		t.Errorf("%d calls, want 1", n)
+	}
+	out.cseq += 5
+	out.hangUp()
+	in.a.send(in.a.reply(in.a.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestDrain(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	ringing := newPhoneAgent(t, rig, "udp", 4)
+	ringing.register(rig.ep.Addrs()[0])
+	done := make(chan struct{})
+	go func() {
+		rig.server.Drain(t.Context())
+		close(done)
+	}()
+	for _, a := range []*agent{out.a, in.a} {
+		a.send(a.reply(a.request(sip.BYE), 200, "OK", "", ""))
+	}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("not drained")
+	}
+	out.a.dial("102", out.a.sdp(""))
+	out.a.response(503, sip.INVITE)
+	if rec := rig.ended(1); rec.Reason != string(story.Stopping) {
+		t.Errorf("record: %+v", rec)
+	}
+}
+
+func TestNoPorts(t *testing.T) {
+	rig := newCallRig(t, false, func(c *ServerConfig) {
+		p, err := media.NewPortPool(45000, 45001, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Ports = p
+	})
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.dial("102", one.sdp(""))
+	one.response(503, sip.INVITE)
+	if rec := rig.ended(1); rec.Reason != string(story.NoMediaPorts) {
+		t.Errorf("record: %+v", rec)
+	}
+}
+
+func TestRingTimeout(t *testing.T) {
+	rig := newCallRig(t, false, func(c *ServerConfig) { c.Ring = 100 * time.Millisecond })
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.dial("102", one.sdp(""))
+	in := two.take()
+	in.ring()
+	two.send(sip.NewResponseFromRequest(two.request(sip.CANCEL), 200, "OK", nil))
+	two.send(two.reply(in.taken, 487, "Request Terminated", in.tag(), ""))
+	if res := one.response(480, sip.INVITE); res.Reason != "Nobody Answered" {
+		t.Errorf("phrase %q", res.Reason)
+	}
+	rig.ended(1)
+}
+
+func TestFlowLost(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "tcp", 2)
+	two.register(rig.ep.Addrs()[0])
+	b, ok := rig.ep.Location().Binding(testAccount(2))
+	if !ok {
+		t.Fatal("not registered")
+	}
+	rig.ep.flowLost(b.Flow())
+	start := time.Now()
+	one.dial("102", one.sdp(""))
+	one.response(480, sip.INVITE)
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func TestDisplayNames(t *testing.T) {
+	for _, name := range []string{`plain`, `Ärzte & Söhne`, `say "hi"`, `back\slash`, `trailing\`, `日本`, ``} {
+		got := unquoteName(quoteName(name))
+		if got != name {
+			t.Errorf("%q becomes %q", name, got)
+		}
+		h := party{name, sip.Uri{Scheme: "sip", User: "a", Host: "b"}}.from("t")
+		var uri sip.Uri
+		var params sip.HeaderParams
+		parsed, err := sip.ParseAddressValue(h.Value(), &uri, &params)
+		if err != nil || unquoteName(parsed) != name {
+			t.Errorf("%q is written %q and read %q, %v", name, h.Value(), parsed, err)
+		}
+	}
+	if got := quoteName("a\r\nInjected: yes"); strings.ContainsAny(got, "\r\n") {
+		t.Errorf("line ends survive: %q", got)
+	}
+}
+
+func BenchmarkCallSetup(b *testing.B) {
+	rig := newCallRig(b, false, nil)
+	one, two := newPhoneAgent(b, rig, "udp", 1), newPhoneAgent(b, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.register(rig.ep.Addrs()[0])
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		out := one.dial("102", one.sdp(""))
+		in := two.take()
+		in.ring()
+		one.response(180, sip.INVITE)
+		in.answer(two.sdp(""))
+		out.connected()
+		out.hangUp()
+		two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+		rig.ended(i + 1)
+	}
+}
