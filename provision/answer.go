@@ -175,7 +175,9 @@ func (s *Server) refuse(q query, t sight, reason story.Reason) {
 	}
 	args := story.Args{IP: q.remote, File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Reason: reason}
 	if !t.asked.IsZero() && (t.known || t.asked == t.who) {
-		args.MAC = t.who
+		if t.who != t.asked {
+			args.MAC = t.who
+		}
 		s.tell(t.asked, q, story.Refused, args)
 	}
 	if !t.who.IsZero() && t.who != t.asked {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"patchbay/dhcp/mac"
 )
@@ -17,12 +18,12 @@ import (
 //go:embed vendors/*.toml
 var vendorFiles embed.FS
 
-// Catalog is what is known of all vendors. It is read-only after
-// [NewCatalog], so any number of goroutines may use it.
+// Catalog is what is known of all vendors. Any number of goroutines may use it.
 type Catalog struct {
 	vendors []*Vendor // by name
 	byName  map[string]*Vendor
 	pages   map[string]*page // templates, by "<vendor>/<file>"
+	clocks  sync.Map         // clock, by time zone: reading one takes a file
 }
 
 // NewCatalog reads the data files that are built into the program. An error
@@ -68,6 +69,19 @@ func (c *Catalog) ownership() (faults []error) {
 		}
 	}
 	return faults
+}
+
+// clock is [clockOf], remembered. The zones come from the configuration, so
+// they are few.
+func (c *Catalog) clock(zone string) (clock, error) {
+	if known, ok := c.clocks.Load(zone); ok {
+		return known.(clock), nil
+	}
+	found, err := clockOf(zone)
+	if err == nil {
+		c.clocks.Store(zone, found)
+	}
+	return found, err
 }
 
 // Vendor finds a vendor by its name in the catalogue.

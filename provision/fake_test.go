@@ -35,6 +35,18 @@ func newInventory(phones ...Phone) *inventory {
 	return inv
 }
 
+func (i *inventory) put(p Phone) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.phones[p.MAC] = p
+}
+
+func (i *inventory) breakDown(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.fail = err
+}
+
 func (i *inventory) Phone(m mac.Addr) (Phone, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -150,6 +162,13 @@ func berlin() Site {
 		Transport: "udp", NTP: netip.MustParseAddr("192.0.2.1"), TimeZone: "Europe/Berlin", Country: "DE",
 		Language: "en", Emergency: []string{"112", "110"}, Expires: 10 * time.Minute, RTPFirst: 20000, RTPLast: 29999,
 	}
+}
+
+// forget fills all buckets again.
+func (l *limiter) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.hosts)
 }
 
 var quiet = slog.New(slog.DiscardHandler)

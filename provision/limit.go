@@ -24,6 +24,7 @@ type limiter struct {
 	mu     sync.Mutex
 	hosts  map[netip.Addr]*bucket
 	others bucket
+	swept  time.Time // when full buckets were last forgotten
 }
 
 type bucket struct {
@@ -80,8 +81,13 @@ func (l *limiter) bucket(from netip.Addr, now time.Time) *bucket {
 	return b
 }
 
-// sweep forgets the sources whose bucket is full again.
+// sweep forgets the sources whose bucket is full again. It looks at all of
+// them, so it does so once a second at most.
 func (l *limiter) sweep(now time.Time) {
+	if now.Sub(l.swept) < time.Second {
+		return
+	}
+	l.swept = now
 	for from, b := range l.hosts {
 		if b.spent <= limitRate*now.Sub(b.last).Seconds() {
 			delete(l.hosts, from)

@@ -259,7 +259,7 @@ func (c *Catalog) render(v *Vendor, f *File, p Phone, site Site, lang string) (b
 	if !ok {
 		return nil, false, fmt.Errorf("no template %s of %s", name, v.Name)
 	}
-	data, english, err := newView(v, model, p, site, lang)
+	data, english, err := newView(v, model, p, site, lang, c.clock)
 	if err != nil {
 		return nil, false, err
 	}
@@ -271,7 +271,7 @@ func (c *Catalog) render(v *Vendor, f *File, p Phone, site Site, lang string) (b
 }
 
 // newView checks the values of a phone and a site and puts them in order.
-func newView(v *Vendor, model Model, p Phone, site Site, lang string) (view, bool, error) {
+func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf func(string) (clock, error)) (view, bool, error) {
 	if !site.Server.IsValid() || site.SIPPort == 0 {
 		return view{}, false, errors.New("the site has no address for phones")
 	}

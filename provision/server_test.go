@@ -24,14 +24,22 @@ import (
 
 // The phones of the tests, each at its own loopback address.
 var (
-	yealink  = mac.Addr{0x00, 0x15, 0x65, 0x00, 0x53, 0x01}
-	poly     = mac.Addr{0x00, 0x04, 0xf2, 0x00, 0x53, 0x02}
-	cisco    = mac.Addr{0x00, 0x56, 0x2b, 0x00, 0x53, 0x03}
-	ata      = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x04}
-	closed   = mac.Addr{0x00, 0x15, 0x65, 0x00, 0x53, 0x05} // in the inventory, window closed
-	laptop   = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x06}
-	grand    = mac.Addr{0x00, 0x0b, 0x82, 0x00, 0x53, 0x07}
-	homes    = people{}
+	yealink = mac.Addr{0x00, 0x15, 0x65, 0x00, 0x53, 0x01}
+	poly    = mac.Addr{0x00, 0x04, 0xf2, 0x00, 0x53, 0x02}
+	cisco   = mac.Addr{0x00, 0x56, 0x2b, 0x00, 0x53, 0x03}
+	ata     = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x04}
+	closed  = mac.Addr{0x00, 0x15, 0x65, 0x00, 0x53, 0x05} // in the inventory, window closed
+	laptop  = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x06}
+	grand   = mac.Addr{0x00, 0x0b, 0x82, 0x00, 0x53, 0x07}
+	homes   = people{
+		netip.MustParseAddr("127.0.3.1"): yealink,
+		netip.MustParseAddr("127.0.3.2"): poly,
+		netip.MustParseAddr("127.0.3.3"): cisco,
+		netip.MustParseAddr("127.0.3.4"): ata,
+		netip.MustParseAddr("127.0.3.5"): closed,
+		netip.MustParseAddr("127.0.3.6"): laptop,
+		netip.MustParseAddr("127.0.3.7"): grand,
+	}
 	stranger = netip.MustParseAddr("127.0.3.99")
 )
 
@@ -42,12 +50,6 @@ const (
 	ataUA     = "Cisco/ATA191-MPP-11-1-0-MSR4 (FCH2443D9R4)"
 	grandUA   = "Grandstream Model HW GRP2614 SW 1.0.5.15 DevId 000b82005307"
 )
-
-func init() {
-	for i, m := range []mac.Addr{yealink, poly, cisco, ata, closed, laptop, grand} {
-		homes[netip.AddrFrom4([4]byte{127, 0, 3, byte(i + 1)})] = m
-	}
-}
 
 func home(m mac.Addr) netip.Addr {
 	for ip, owner := range homes {
@@ -118,6 +120,15 @@ func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 		}
 	})
 	return r
+}
+
+// stopClock stops the clock of the limiter, so that a slow machine refills no
+// bucket.
+func (r *rig) stopClock() {
+	at := time.Now()
+	r.limit.mu.Lock()
+	defer r.limit.mu.Unlock()
+	r.limit.now = func() time.Time { return at }
 }
 
 // answered is what a phone gets, with all headers but the date.
@@ -264,8 +275,8 @@ func TestBootSequences(t *testing.T) {
 // stories say why.
 func TestRefusals(t *testing.T) {
 	r := newRig(t, true, nil)
-	r.phones.phones[yealink] = Phone{MAC: yealink, Vendor: "yealink", Accounts: accounts(yealink, 1)}
-	r.phones.phones[ata] = Phone{MAC: ata, Vendor: "cisco-mpp", Model: "ATA191", Accounts: accounts(ata, 2)}
+	r.phones.put(Phone{MAC: yealink, Vendor: "yealink", Accounts: accounts(yealink, 1)})
+	r.phones.put(Phone{MAC: ata, Vendor: "cisco-mpp", Model: "ATA191", Accounts: accounts(ata, 2)})
 	unknown := r.ask(stranger, http.MethodGet, "/no-such-file.cfg", "curl/7.88.1", nil)
 	if unknown.Status != 404 || unknown.Header.Get("Set-Cookie") != "" {
 		t.Fatalf("unknown file: %+v", unknown)
@@ -373,7 +384,9 @@ func TestHeadAndConditional(t *testing.T) {
 		t.Errorf("another phone learns by If-None-Match: %+v", refused)
 	}
 	p, _ := r.phones.Phone(yealink)
+	p.Accounts = accounts(yealink, 1)
 	p.Accounts[0].Label = "Anna"
+	r.phones.put(p)
 	if changed := r.get(yealink, "/001565005301.cfg", yealinkUA); changed.Header.Get("ETag") == etag {
 		t.Error("another name, the same ETag")
 	}
@@ -499,8 +512,7 @@ func TestLanding(t *testing.T) {
 
 func TestRateLimit(t *testing.T) {
 	r := newRig(t, true, nil)
-	now := time.Now()
-	r.limit.now = func() time.Time { return now }
+	r.stopClock()
 	r.limit.charge(home(laptop), limitBurst)
 	got := r.get(laptop, "/y000000000028.cfg", "")
 	if got.Status != 429 || got.Header.Get("Retry-After") == "" {
@@ -519,8 +531,8 @@ func TestRateLimit(t *testing.T) {
 // written; a new one is told to come back.
 func TestInventoryFails(t *testing.T) {
 	r := newRig(t, true, nil)
-	r.phones.phones[yealink] = Phone{MAC: yealink, Vendor: "yealink", Model: "T46U", Accounts: accounts(yealink, 1)}
-	r.phones.fail = errors.New("disk is full")
+	r.phones.put(Phone{MAC: yealink, Vendor: "yealink", Model: "T46U", Accounts: accounts(yealink, 1)})
+	r.phones.breakDown(errors.New("disk is full"))
 	if got := r.get(yealink, "/001565005301.cfg", yealinkUA); got.Status != 200 || !strings.Contains(got.Body, "Secret01") {
 		t.Errorf("known phone: %+v", got)
 	}
@@ -634,12 +646,12 @@ func FuzzServe(f *testing.F) {
 	f.Add("/../\x00", "", "DELETE", byte(9))
 	r := newRig(f, false, nil)
 	for _, m := range []mac.Addr{yealink, poly, cisco, ata} {
-		r.phones.phones[m] = Phone{MAC: m, Accounts: accounts(m, 2)}
+		r.phones.put(Phone{MAC: m, Accounts: accounts(m, 2)})
 	}
-	r.limit.now = func() time.Time { return time.Time{} }
+	r.stopClock()
 	f.Fuzz(func(t *testing.T, path, agent, method string, from byte) {
 		r.told.forget()
-		clear(r.limit.hosts)
+		r.limit.forget()
 		source := netip.AddrFrom4([4]byte{127, 0, 3, from})
 		got := r.answer(context.Background(), query{door: story.HTTP, path: path, agent: agent, head: method == "HEAD", local: netip.MustParseAddr("192.0.2.1"), remote: source})
 		who := homes[source]
@@ -680,7 +692,7 @@ func BenchmarkServe(b *testing.B) {
 
 func BenchmarkHTTP(b *testing.B) {
 	r := newRig(b, true, nil)
-	r.limit.now = func() time.Time { return time.Time{} }
+	r.stopClock()
 	tr := &http.Transport{DialContext: (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(home(yealink), 0))}).DialContext}
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequest(http.MethodGet, "http://"+r.http.String()+"/001565005301.cfg", nil)
@@ -691,7 +703,7 @@ func BenchmarkHTTP(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r.told.forget()
-		clear(r.limit.hosts)
+		r.limit.forget()
 		resp, err := tr.RoundTrip(req)
 		if err != nil || resp.StatusCode != 200 {
 			b.Fatal(err, resp)

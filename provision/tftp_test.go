@@ -68,7 +68,7 @@ func rrq(op byte, name string) []byte {
 
 func TestTFTP(t *testing.T) {
 	r := newRig(t, true, nil)
-	r.phones.phones[yealink] = Phone{MAC: yealink, Vendor: "yealink", Accounts: accounts(yealink, 2)}
+	r.phones.put(Phone{MAC: yealink, Vendor: "yealink", Accounts: accounts(yealink, 2)})
 	for _, tc := range []struct {
 		name   string
 		from   netip.Addr
@@ -157,8 +157,7 @@ func TestTFTPNonsense(t *testing.T) {
 
 func TestTFTPLimits(t *testing.T) {
 	r := newRig(t, true, nil)
-	now := time.Now()
-	r.limit.now = func() time.Time { return now }
+	r.stopClock()
 	door := r.Server.tftp[0]
 	q := query{remote: home(laptop)}
 	for range tftpPerHost {
