@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -559,6 +560,9 @@ func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig)) *cal
 	t.Helper()
 	rig := &callRig{t: t, dir: testDirectory()}
 	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("SIPLOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	var err error
 	rig.ep, err = NewEndpoint(t.Context(), EndpointConfig{
 		Listen: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, Realm: testRealm,

@@ -43,8 +43,8 @@ type branch struct {
 	reason string        // Reason of the CANCEL; set before given is closed
 }
 
-// answer is what a branch tells its call.
-type answer struct {
+// branchAnswer is what a branch tells its call.
+type branchAnswer struct {
 	b   *branch
 	res *sip.Response
 	err error
@@ -135,7 +135,7 @@ func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request) {
 		case res := <-tx.Responses():
 			first.Stop()
 			heard = true
-			if given == nil || !b.tell(answer{b: b, res: res}) {
+			if given == nil || !b.tell(branchAnswer{b: b, res: res}) {
 				b.late(invite, res)
 			}
 			if !res.IsProvisional() {
@@ -143,10 +143,10 @@ func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request) {
 			}
 			cancel()
 		case <-tx.Done():
-			b.tell(answer{b: b, err: tx.Err()})
+			b.tell(branchAnswer{b: b, err: tx.Err()})
 			return
 		case <-first.C:
-			b.tell(answer{b: b, err: errSilentPeer})
+			b.tell(branchAnswer{b: b, err: errSilentPeer})
 			// It may still come to life: then the CANCEL goes out.
 		case <-given:
 			given = nil
@@ -172,7 +172,7 @@ func (b *branch) patience() time.Duration {
 }
 
 // tell hands an answer to the call; it is false if the call gave the branch up.
-func (b *branch) tell(a answer) bool {
+func (b *branch) tell(a branchAnswer) bool {
 	select {
 	case <-b.given:
 		return false

@@ -37,7 +37,7 @@ type call struct {
 	busy     *inFlight // an offer that waits for its answer
 	rung     []Party   // phones that were rung, for their stories
 
-	answers chan answer
+	answers chan branchAnswer
 	inbox   chan *inbound
 	results chan func()
 	over    chan struct{} // closed at the end
@@ -287,7 +287,7 @@ func better(old, err error) error {
 
 // onAnswer deals with one answer of a branch. done says that the call is up,
 // or failed as a whole; otherwise err is why the branch failed.
-func (c *call) onAnswer(an answer) (done bool, err error) {
+func (c *call) onAnswer(an branchAnswer) (done bool, err error) {
 	b := an.b
 	switch {
 	case b.failed: // given up in the meantime

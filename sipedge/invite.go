@@ -50,7 +50,7 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 	c := &call{
 		s: s, r: r, identity: id, id: rand.Text()[:12],
 		hops:    69,
-		answers: make(chan answer), inbox: make(chan *inbound), results: make(chan func()),
+		answers: make(chan branchAnswer), inbox: make(chan *inbound), results: make(chan func()),
 		over: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if h := r.MaxForwards(); h != nil && *h > 0 {
