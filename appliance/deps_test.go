@@ -32,10 +32,10 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/lab":       {},
 	"patchbay/appliance/lab/netns": {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
-		"patchbay/appliance/store", "patchbay/appliance/web", "patchbay/dhcp", "patchbay/media", "patchbay/provision",
+		"patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/media", "patchbay/provision",
 		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/systemd",
 	},
-	"patchbay/cmd/patchbay": {"patchbay/appliance", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
+	"patchbay/cmd/patchbay": {"patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
 }
 
 // onlyIn names the packages that may import a foreign module, and why no

@@ -239,11 +239,17 @@ Content-Length: 0
 `
 }
 
-// sippAnswer registers and then answers one call with an echo.
-func sippAnswer() string {
+// sippRegister is the first half of sippRegisterAndCall.
+func sippRegister() string {
 	call := sippRegisterAndCall(0)
-	registration := call[:strings.Index(call, "<send retrans=\"500\"><![CDATA[\nINVITE")]
-	return registration + `<recv request="INVITE" rrs="true" timeout="20000"/>
+	return call[:strings.Index(call, "<send retrans=\"500\"><![CDATA[\nINVITE")] + "</scenario>\n"
+}
+
+// sippAnswer answers one call with an echo.
+func sippAnswer() string {
+	return `<?xml version="1.0" encoding="UTF-8" ?>
+<scenario name="answer">
+<recv request="INVITE" rrs="true" timeout="20000"/>
 <send><![CDATA[
 SIP/2.0 180 Ringing
 [last_Via:]

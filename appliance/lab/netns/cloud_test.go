@@ -103,7 +103,7 @@ request_route {
 		if (!search_body("RTP/SAVP")) { xlog("L_ERR", "PLAIN MEDIA OFFERED by $si\n"); sl_send_reply("488", "SRTP required"); exit; }
 		add_contact_alias();
 		xlog("L_NOTICE", "OUTGOING from $fu to $rU pai $hdr(P-Asserted-Identity)\n");
-		$du = "sip:%[4]s:5070";
+		$ru = "sip:pstn@%[4]s:5070"; # baresip answers for its own name only
 		route(RELAY);
 		exit;
 	}
@@ -131,7 +131,7 @@ route[RELAY] {
 # Who gets SRTP is decided by where the message goes.
 route[MEDIA] {
 	if ($proto == "tls") rtpengine_manage("replace-origin ICE=remove RTP/AVP SDES-off");
-	else rtpengine_manage("replace-origin ICE=remove RTP/SAVP DTLS=off SDES-unencrypted_srtcp SDES-only-AES_CM_128_HMAC_SHA1_80");
+	else rtpengine_manage("replace-origin ICE=remove RTP/SAVP DTLS=off");
 }
 
 onreply_route[REPLY] {

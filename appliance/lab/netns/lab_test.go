@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -79,7 +80,7 @@ bound|renew)
 	ip addr flush dev "$interface"
 	ip addr add "$ip/$mask" dev "$interface"
 	[ -n "$router" ] && ip route add default via "$router"
-	env > "%s"
+	env | grep -E '^(ip|subnet|mask|router|tftp|opt[0-9]+|serverid|lease)=' > "%s"
 	;;
 esac
 exit 0
@@ -112,10 +113,21 @@ func (n *network) lease(ns, class string) (ip, env string) {
 
 func (w *world) udhcpc(t *testing.T) {
 	w.annaNS = w.addPhone(macAnna)
+	pcap := filepath.Join(w.dir, "dhcp.pcap")
+	capture := w.start("tshark", "box", "tshark", "-q", "-i", "lan0", "-f", "udp port 67", "-w", pcap)
+	w.eventually(10*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
 	var env string
 	w.annaIP, env = w.lease(w.annaNS, "yealink")
-	if !strings.Contains(env, "tftp=http://"+boxLAN+"/") {
-		t.Errorf("option 66 is missing or wrong:\n%s", env)
+	// udhcpc takes 66 for a host name and prints "bad" for a URL, so that it
+	// came is read there, and what it said on the wire.
+	if !strings.Contains(env, "tftp=") {
+		t.Errorf("option 66 is missing:\n%s", env)
+	}
+	time.Sleep(300 * time.Millisecond) // dumpcap writes in batches
+	capture.stop(syscall.SIGINT)
+	seen := w.must("tshark", "-r", pcap, "-Y", "dhcp.option.dhcp == 5", "-T", "fields", "-e", "dhcp.option.tftp_server_name")
+	if !strings.Contains(seen, "http://"+boxLAN+"/") {
+		t.Errorf("option 66 on the wire: %q", seen)
 	}
 	// udhcpc shows an option that it has no name for as hexadecimal.
 	if !strings.Contains(env, fmt.Sprintf("opt160=%x", "http://"+boxLAN+"/")) {
@@ -135,7 +147,7 @@ case "$reason" in
 BOUND|RENEW|REBIND|REBOOT)
 	ip addr flush dev "$interface"
 	ip addr add "$new_ip_address/$new_subnet_mask" dev "$interface"
-	env > "%s"
+	env | grep ^new_ > "%s"
 	;;
 esac
 exit 0
@@ -280,12 +292,17 @@ func (w *world) localCalls(t *testing.T) {
 	}
 	judge(t, "baresip hears itself from sipp's echo", w.anna.said, w.anna.heard(t, mark))
 
-	// baresip calls sipp.
-	xml, csv = w.scenario("bert-answers", sippAnswer(), fmt.Sprintf("%s;[authentication username=%s password=%s];-",
+	// baresip calls sipp: one run registers, the next answers on the same port.
+	xml, csv = w.scenario("bert-registers", sippRegister(), fmt.Sprintf("%s;[authentication username=%s password=%s];-",
 		w.bertID.user, w.bertID.auth, w.bertID.password))
-	sipp := w.start("sipp", w.bertNS, "sipp", boxLAN+":5060", "-i", w.bertIP, "-p", "5060", "-sf", xml, "-inf", csv,
-		"-m", "1", "-l", "1", "-rtp_echo", "-nostdin", "-trace_err", "-mp", "16000", "-timeout", "40s", "-timeout_error")
+	if out, err := w.try(15*time.Second, w.bertNS, "sipp", boxLAN+":5060", "-i", w.bertIP, "-p", "5060", "-sf", xml, "-inf", csv,
+		"-m", "1", "-l", "1", "-nostdin", "-trace_err", "-timeout", "10s", "-timeout_error"); err != nil {
+		t.Fatalf("sipp registers: %v\n%s\n%s", err, out, w.errors("bert-registers"))
+	}
 	w.box.waitRegistered(macBert, 1)
+	sipp := w.start("sipp", w.bertNS, "sipp", "-i", w.bertIP, "-p", "5060", "-sf", w.write("bert-answers.xml", sippAnswer()),
+		"-m", "1", "-l", "1", "-rtp_echo", "-nostdin", "-trace_err", "-mp", "16000", "-timeout", "40s", "-timeout_error")
+	w.eventually(5*time.Second, "sipp to listen", func() bool { return strings.Contains(w.in(w.bertNS, "ss", "-Hlun", "sport = :5060"), "5060") })
 	caller := newAgent(w.network, agentOptions{
 		name: "anna-calls", ns: w.annaNS, addr: w.annaIP, port: 5064, server: boxLAN, user: w.annaID.user,
 		auth: w.annaID.auth, password: w.annaID.password, expires: 0, seed: 102,
@@ -339,7 +356,7 @@ func (w *world) gatewayCalls(t *testing.T) {
 	judge(t, "the phone hears the caller", outside.said, w.anna.heard(t, mark))
 	judge(t, "the caller hears the phone", w.anna.said, outside.heard(t, 0))
 
-	capture.stop(2)
+	capture.stop(syscall.SIGINT)
 	w.nothingPlain(t, pcap, caller.said, outside.said)
 }
 
@@ -354,11 +371,10 @@ func (w *world) nothingPlain(t *testing.T, pcap string, voices ...[]int16) {
 	if n := count("tls.app_data"); n < 10 {
 		t.Errorf("only %d TLS records were seen: the capture shows nothing", n)
 	}
-	if n := count(`frame contains "SIP/2.0"`); n != 0 {
-		t.Errorf("%d packets carry plain SIP", n)
-	}
-	if n := count(`frame contains "10.77.0."`); n != 0 {
-		t.Errorf("%d packets carry addresses of the LAN", n)
+	for what, filter := range map[string]string{"plain SIP": `frame contains "SIP/2.0"`, "addresses of the LAN": `frame contains "10.77.0."`} {
+		if n := count(filter); n != 0 {
+			t.Errorf("%d packets carry %s:\n%s", n, what, w.must("tshark", "-r", pcap, "-Y", filter, "-x"))
+		}
 	}
 	if n := count("udp && !dns"); n < 200 {
 		t.Errorf("only %d media packets were seen", n)
@@ -385,7 +401,7 @@ func (w *world) nothingPlain(t *testing.T, pcap string, voices ...[]int16) {
 	}
 	for key, pcm := range streams {
 		for _, said := range append(voices, w.pstn.said, w.anna.said) {
-			if passed, windows, median := hears(said, pcm); passed > 0 || median > 10 {
+			if passed, windows, median := hears(said, pcm[:min(len(pcm), 3*rate)]); passed > 0 || median > 10 {
 				t.Errorf("stream %s is plain G.711: %d of %d windows, %.1f dB", key, passed, windows, median)
 			}
 		}

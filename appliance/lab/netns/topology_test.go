@@ -109,14 +109,17 @@ func (n *network) remove() {
 	}
 }
 
-// must runs a command in the root namespace; a failure ends the test.
+// must runs a command in the root namespace and returns what it printed; a
+// failure ends the test.
 func (n *network) must(args ...string) string {
 	n.t.Helper()
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		n.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	var out, errOut bytes.Buffer
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		n.t.Fatalf("%s: %v\n%s%s", strings.Join(args, " "), err, &out, &errOut)
 	}
-	return string(out)
+	return out.String()
 }
 
 // in runs a command in a namespace; a failure ends the test.
