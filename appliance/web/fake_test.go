@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"patchbay/appliance/health"
@@ -325,15 +324,6 @@ func (f *fake) did() []string {
 	out := f.calls
 	f.calls = nil
 	return out
-}
-
-func mustMAC(t testing.TB, s string) mac.Addr {
-	t.Helper()
-	m, err := mac.Parse(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 // The phones of furnish.

@@ -25,6 +25,8 @@ type landingPage struct {
 // warn, and what to compare. It leads on with the name that the browser used
 // and this port. ca is the certificate (DER) of the box's own CA.
 //
+// Without ca it says nothing of a fingerprint.
+//
 // It belongs to the phones' server, so it needs no other file, sets no cookie
 // and reads nothing but the Host header.
 func Landing(name string, port uint16, ca []byte) (http.Handler, error) {
@@ -43,7 +45,10 @@ func Landing(name string, port uint16, ca []byte) (http.Handler, error) {
 	sum := sha256.Sum256(style)
 	landingPolicy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	fixed := landingPage{Name: name, Style: template.CSS(style), Fingerprint: Fingerprint(ca)} //nolint:gosec // our own file
+	fixed := landingPage{Name: name, Style: template.CSS(style)}
+	if ca != nil {
+		fixed.Fingerprint = Fingerprint(ca)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		view := fixed
 		view.URL = "https://" + net.JoinHostPort(hostOf(r), strconv.Itoa(int(port))) + "/"
