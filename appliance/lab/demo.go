@@ -267,9 +267,9 @@ func (d *demo) call(ctx context.Context, what string, callee func(context.Contex
 		row.Figures = errText(err)
 		return
 	}
-	row.Forth, row.Back = &forth, &back
+	row.Forth, row.Back, row.Setup = &forth, &back, there.Setup
 	row.OK = forth.OK(d.opt.Talk) && back.OK(d.opt.Talk)
-	row.Figures = fmt.Sprintf("answered in %d ms; there %v; back %v", there.Setup.Milliseconds(), forth, back)
+	row.Figures = fmt.Sprintf("compare: there %v; back %v", forth, back)
 	d.tell(Step{Time: time.Now(), Who: "Both ends", Proto: "rtp", Text: row.Figures})
 }
 

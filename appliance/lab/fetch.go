@@ -37,6 +37,7 @@ type fetcher struct {
 
 	client *http.Client
 	agent  string
+	absent int                       // files that were asked for and do not exist
 	sums   map[string][md5.Size]byte // of files applied, as Yealink keeps them
 }
 
@@ -138,7 +139,11 @@ func (f *fetcher) do(ctx context.Context, method, target string, body []byte) ([
 	if len(got) > maxFile {
 		return nil, fmt.Errorf("%s %s: larger than %d bytes", method, target, maxFile)
 	}
-	f.note("%s %s: %s, %d bytes", method, req.URL.Path, res.Status, len(got))
+	if res.StatusCode == http.StatusNotFound {
+		f.absent++
+	} else {
+		f.note("%s %s: %s, %d bytes", method, req.URL.Path, res.Status, len(got))
+	}
 	switch res.StatusCode {
 	case http.StatusOK:
 		return got, nil
@@ -165,6 +170,7 @@ func optional(b []byte, err error) ([]byte, error) {
 func (f *fetcher) fetch(ctx context.Context) (s settings, changed bool, err error) {
 	before := len(f.sums)
 	fresh := &changes{known: f.sums}
+	f.absent = 0
 	switch f.p.dialect {
 	case yealink:
 		s, err = f.fetchYealink(ctx, fresh)
@@ -175,6 +181,9 @@ func (f *fetcher) fetch(ctx context.Context) (s settings, changed bool, err erro
 	}
 	if err != nil {
 		return settings{}, false, err
+	}
+	if f.absent > 0 {
+		f.note("asked for %d more files, which do not exist; that is normal", f.absent)
 	}
 	if len(s.accounts) == 0 {
 		return settings{}, false, fmt.Errorf("%w: no account in any file", errNoConfig)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -193,6 +194,9 @@ func (f *fetcher) fetchCisco(ctx context.Context, fresh *changes) (settings, err
 		}
 		done[target] = true
 		body, err := f.do(ctx, http.MethodGet, target, nil)
+		if errors.Is(err, errNotFound) {
+			err = fmt.Errorf("%w: %w", errNoConfig, err)
+		}
 		if err != nil {
 			return settings{}, err
 		}

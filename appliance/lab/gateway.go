@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"regexp"
@@ -41,6 +42,8 @@ type GatewayConfig struct {
 	Ring      time.Duration // before it answers a call; 150 ms if zero
 	OnStep    func(Step)    // must not block
 	Log       *slog.Logger
+
+	plain bool // RTP instead of SRTP, for peers of our own tests that carry no media
 }
 
 // Gateway is the SIP service in the cloud: TLS 1.2 or later with a
@@ -140,10 +143,11 @@ func (g *Gateway) CA() *x509.CertPool { return g.ca.pool }
 // CAPEM returns the certificate of the authority for a file.
 func (g *Gateway) CAPEM() []byte { return g.ca.pem }
 
-// AddLine makes a line known.
+// AddLine makes a line known, in place of one with the same user or number.
 func (g *Gateway) AddLine(l GatewayLine) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	maps.DeleteFunc(g.lines, func(_ string, old *gatewayLine) bool { return old.User == l.User || old.Number == l.Number })
 	g.lines[l.AuthUser] = &gatewayLine{GatewayLine: l}
 }
 
@@ -234,7 +238,7 @@ func (g *Gateway) Dial(ctx context.Context, from, number string, talk time.Durat
 }
 
 func (g *Gateway) talker() talker {
-	return talker{addr: g.addr.Addr(), laws: []law{aLaw, muLaw}, secure: true, latch: true, silent: &g.muted}
+	return talker{addr: g.addr.Addr(), laws: []law{aLaw, muLaw}, secure: !g.cfg.plain, latch: true, silent: &g.muted}
 }
 
 // reachedNumber is what its telephone network answers.

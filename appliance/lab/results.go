@@ -18,9 +18,10 @@ type Results struct {
 type Row struct {
 	What    string
 	OK      bool
-	Figures string   // measured, or what went wrong
-	Forth   *Quality // of a call: what the called heard; nil if it did not come about
-	Back    *Quality // and what the caller heard
+	Figures string        // measured, or what went wrong
+	Forth   *Quality      // of a call: what the called heard; nil if it did not come about
+	Back    *Quality      // and what the caller heard
+	Setup   time.Duration // and how long it took to be answered
 }
 
 // wanted is the number of rows of a whole run: three phones, the lines at the
@@ -48,7 +49,7 @@ func (r Results) String() string {
 		}
 		switch {
 		case row.Forth != nil && row.Back != nil:
-			fmt.Fprintf(w, "%s\t%s\tthere %v\n\t\tback  %v\n", word, row.What, row.Forth, row.Back)
+			fmt.Fprintf(w, "%s\t%s\tthere %v\n\t\tback  %v\n\t\tanswered after %d ms\n", word, row.What, row.Forth, row.Back, row.Setup.Milliseconds())
 		default:
 			fmt.Fprintf(w, "%s\t%s\t%s\n", word, row.What, row.Figures)
 		}
@@ -58,6 +59,6 @@ func (r Results) String() string {
 	if !r.OK() {
 		verdict = "NOT everything works"
 	}
-	fmt.Fprintf(&b, "\n%s, in %.1f s; a direction passes from %.0f dB over %.0f s on\n", verdict, r.Elapsed.Seconds(), MinSNR, r.Talk.Seconds())
+	fmt.Fprintf(&b, "\n%s, in %.1f s; a direction passes from %.0f dB over %v on\n", verdict, r.Elapsed.Seconds(), MinSNR, r.Talk)
 	return b.String()
 }
