@@ -22,6 +22,5 @@ func setDSCP(conn *net.UDPConn, dscp int) error {
 }
 
 func isAddrInUse(err error) bool {
-	// EACCES: a port below 1024 in a pool that reaches down there.
-	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES)
+	return errors.Is(err, syscall.EADDRINUSE)
 }

@@ -15,17 +15,9 @@ const (
 	relearnAfter = 2 * time.Second
 )
 
-// verdict is what a latch thinks of the source of a packet.
-type verdict uint8
-
-const (
-	foreign verdict = iota // drop it, before any further work
-	right                  // from where it is expected
-	proof                  // right if SRTP authenticates it
-)
-
-// latch decides which source address a socket accepts packets from. It is not
-// safe for concurrent use.
+// latch decides which source address a socket accepts packets from. It only
+// looks at addresses: where there is a key, SRTP has the last word, before
+// accept is called. It is not safe for concurrent use.
 type latch struct {
 	learn  Learn
 	secure bool       // packets carry proof
@@ -48,51 +40,36 @@ func (l *latch) setRemote(want netip.AddrPort) {
 	*l = latch{learn: l.learn, secure: l.secure, host: l.host, want: want}
 }
 
-// judge looks at a source. It changes nothing but the count of candidates.
-func (l *latch) judge(src netip.AddrPort, now time.Time) verdict {
+// admits tells whether a packet from src may be looked at any further. It
+// changes nothing but the count of candidates.
+func (l *latch) admits(src netip.AddrPort, now time.Time) bool {
+	proven := l.learn == Natted && l.secure
 	switch {
-	case l.locked.IsValid() && src == l.locked:
-		return l.known()
 	case l.locked.IsValid():
-		if l.learn == Natted && l.secure && now.Sub(l.last) > relearnAfter {
-			return proof
-		}
-		return foreign
-	case !l.want.IsValid() && !(l.learn == Natted && l.secure):
-		// No SDP address, nothing to compare with: before the answer, on hold.
-		return foreign
-	case src == l.want:
-		return l.known()
+		return src == l.locked || proven && now.Sub(l.last) > relearnAfter
+	case proven || src == l.want:
+		return true
+	case !l.want.IsValid(): // nothing to compare with: before the answer
+		return false
 	}
-	return l.stranger(src)
+	return l.learns(src)
 }
 
-func (l *latch) known() verdict {
-	if l.secure {
-		return proof
-	}
-	return right
-}
-
-// stranger is asked before the lock about any address but the SDP's.
-func (l *latch) stranger(src netip.AddrPort) verdict {
-	if l.learn == Natted && l.secure {
-		return proof
-	}
+// learns is asked before the lock, and where there is no proof, about any
+// address but the SDP's.
+func (l *latch) learns(src netip.AddrPort) bool {
 	host := l.want.Addr()
 	if l.host.IsValid() {
 		host = l.host
 	}
 	if l.learn == Never || src.Addr() != host {
-		return foreign
+		return false
 	}
 	if src != l.candidate {
 		l.candidate, l.count = src, 0
 	}
-	if l.count++; l.count < learnPackets {
-		return foreign
-	}
-	return l.known()
+	l.count++
+	return l.count >= learnPackets
 }
 
 // accept notes that a packet from src was taken. It returns true when that

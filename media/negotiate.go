@@ -245,14 +245,8 @@ func (at Anchor) section(port uint16, proto string, list []Codec, d Direction, t
 // the offerer wrote in that m= line it knows already; anything odd is replaced.
 func (m *section) refused() *section {
 	f := strings.Fields(m.m.value)
-	for len(f) < 4 {
-		f = append(f, "0")
-	}
-	for i, t := range f {
-		if !printable(t) || len(f) > 140 {
-			return &section{m: line{'m', "audio 0 RTP/AVP 0"}}
-		}
-		f[i] = t
+	if len(f) < 4 || len(m.m.value) > 512 || !printable(m.m.value) {
+		return &section{m: line{'m', "audio 0 RTP/AVP 0"}}
 	}
 	f[1] = "0"
 	return &section{m: line{'m', strings.Join(f, " ")}}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -34,8 +35,8 @@ type PortPool struct {
 	now  func() time.Time
 
 	mu      sync.Mutex
-	free    []uint16  // in no order: one is picked at random
-	resting []restful // in the order of closing
+	free    []uint16 // in no order: one is picked at random
+	resting []restful
 	open    int
 }
 
@@ -78,10 +79,11 @@ func (p *PortPool) Open(local netip.Addr) (*Pair, error) {
 		if err == nil {
 			return pair, nil
 		}
-		p.giveBack(port)
 		if !isAddrInUse(err) {
+			p.giveBack(port, 0)
 			return nil, fmt.Errorf("open rtp ports: %w", err)
 		}
+		p.giveBack(port, max(p.rest, time.Second))
 	}
 }
 
@@ -103,7 +105,7 @@ func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
 		rtp.Close()
 		return nil, err
 	}
-	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port) }}, nil
+	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port, p.rest) }}, nil
 }
 
 func listen(local netip.Addr, port uint16) (*net.UDPConn, error) {
@@ -135,22 +137,24 @@ func (p *PortPool) take() (uint16, bool) {
 	return port, true
 }
 
-func (p *PortPool) giveBack(port uint16) {
+// giveBack takes a port back; it can be opened again after rest.
+func (p *PortPool) giveBack(port uint16, rest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open--
-	p.resting = append(p.resting, restful{port: port, until: p.now().Add(p.rest)})
+	p.resting = append(p.resting, restful{port: port, until: p.now().Add(rest)})
 }
 
 // wake moves the ports that have rested to the free ones. mu is held.
 func (p *PortPool) wake() {
 	now := p.now()
-	n := 0
-	for n < len(p.resting) && !now.Before(p.resting[n].until) {
-		p.free = append(p.free, p.resting[n].port)
-		n++
-	}
-	p.resting = append(p.resting[:0], p.resting[n:]...)
+	p.resting = slices.DeleteFunc(p.resting, func(r restful) bool {
+		rested := !now.Before(r.until)
+		if rested {
+			p.free = append(p.free, r.port)
+		}
+		return rested
+	})
 }
 
 // Pair is the two sockets of one leg. Port is the RTP port, RTCP is the one

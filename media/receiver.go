@@ -160,7 +160,7 @@ func (r *receiver) admit(l *latch, src netip.AddrPort, now time.Time) bool {
 		r.dropped.NotConnected++
 		return false
 	}
-	if l.judge(src, now) == foreign {
+	if !l.admits(src, now) {
 		r.dropped.Foreign++
 		return false
 	}

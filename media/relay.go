@@ -69,18 +69,24 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.a.running.Store(false)
 	defer r.b.running.Store(false)
 
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var once sync.Once
+	var failure error
+	fail := func(p pump, err error) {
+		once.Do(func() { failure = fmt.Errorf("%s: %s of %s: %w", r, p.kind, p.flow.from, err) })
+		stop()
+	}
 	var wg sync.WaitGroup
 	for _, f := range []flow{{from: r.a, to: r.b}, {from: r.b, to: r.a}} {
 		for _, p := range []pump{f.rtpPump(), f.rtcpPump()} {
 			// A deadline in the past may be left from an earlier run.
 			if err := p.conn.SetReadDeadline(time.Time{}); err != nil {
-				stop(fmt.Errorf("%s: %s of %s: %w", r, p.kind, f.from, err))
+				fail(p, err)
 			}
 			wg.Go(func() {
 				if err := p.run(ctx); err != nil {
-					stop(fmt.Errorf("%s: %s of %s: %w", r, p.kind, p.flow.from, err))
+					fail(p, err)
 				}
 			})
 		}
@@ -92,10 +98,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		_ = s.cfg.Pair.RTCP.SetReadDeadline(time.Unix(1, 0))
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return nil
+	return failure
 }
 
 // keep sends what the streams send by themselves, until ctx ends.

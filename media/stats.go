@@ -133,8 +133,7 @@ func (m *meter) count(seq uint16) {
 		}
 		m.received-- // the first of the new row was counted in the old
 		m.restart(m.ssrc, seq-1)
-		m.maxSeq = seq
-		m.received = 2
+		m.count(seq)
 		return
 	}
 	m.received++

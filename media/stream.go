@@ -79,8 +79,8 @@ func (s *Stream) String() string { return s.cfg.Name }
 // same addresses again change nothing, so that a re-INVITE does not forget
 // what was learnt; other ones start the learning anew. An invalid rtcp is the
 // port above rtp. An invalid or unspecified address stops the sending (hold by
-// c=0.0.0.0), as does one that no phone can have: multicast, broadcast, or
-// this stream's own.
+// c=0.0.0.0), as does one that no phone can have: multicast, broadcast, this
+// box's loopback, or this stream's own.
 //
 // A Natted stream sends as soon as both SetRemote and SetCrypto have been
 // called and a relay runs, even if the other leg is silent: a NAT lets nothing
@@ -108,6 +108,7 @@ func (s *Stream) sendable(a netip.AddrPort) bool {
 	switch {
 	case !a.IsValid() || a.Port() == 0:
 	case addr.IsUnspecified() || addr.IsMulticast() || addr == broadcast:
+	case addr.IsLoopback() && !local.IsLoopback(): // services of this box
 	case local.Is4() != addr.Is4():
 	case addr == local && a.Port()&^1 == s.cfg.Pair.Port: // it would talk to itself
 	default:
@@ -126,8 +127,11 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 // plain. A key that is in use already goes on with its roll-over counters (a
 // re-INVITE repeats keys); a new one begins afresh, and until the first packet
 // under it the old one is still accepted. The error says that a key has the
-// wrong length or suite; nothing was changed then.
+// wrong length or suite, or that only one is there; nothing was changed then.
 func (s *Stream) SetCrypto(send, recv *Crypto) error {
+	if (send == nil) != (recv == nil) {
+		return fmt.Errorf("set srtp key of %s: %w: only one direction has a key", s.cfg.Name, ErrNoCommonCrypto)
+	}
 	for _, c := range []*Crypto{send, recv} {
 		if c != nil {
 			if err := c.validate(); err != nil {

@@ -1,0 +1,155 @@
+package media
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// openPair gives two sockets on loopback without a pool: any free ports.
+func openPair(t testing.TB) *Pair {
+	t.Helper()
+	pool, err := NewPortPool(20000, 31999, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := pool.Open(loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pair.Close() })
+	return pair
+}
+
+// peer is the other side of a stream: a phone or a gateway with two sockets.
+type peer struct {
+	t         testing.TB
+	rtp, rtcp *net.UDPConn
+}
+
+func newPeer(t testing.TB, host string) *peer {
+	t.Helper()
+	p := &peer{t: t}
+	for _, c := range []**net.UDPConn{&p.rtp, &p.rtcp} {
+		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		*c = conn
+	}
+	return p
+}
+
+func addrOf(c net.Conn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func (p *peer) send(c *net.UDPConn, b []byte, to netip.AddrPort) {
+	p.t.Helper()
+	if _, err := c.WriteToUDPAddrPort(b, to); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// read waits for one packet; nil if none comes within d.
+func (p *peer) read(c *net.UDPConn, d time.Duration) []byte {
+	p.t.Helper()
+	b := make([]byte, 2048)
+	if err := c.SetReadDeadline(time.Now().Add(d)); err != nil {
+		p.t.Fatal(err)
+	}
+	n, _, err := c.ReadFromUDPAddrPort(b)
+	if err != nil {
+		return nil
+	}
+	return b[:n]
+}
+
+func (s *Stream) rtpAddr() netip.AddrPort {
+	return netip.AddrPortFrom(s.cfg.Pair.Local, s.cfg.Pair.Port)
+}
+
+func (s *Stream) rtcpAddr() netip.AddrPort {
+	return netip.AddrPortFrom(s.cfg.Pair.Local, s.cfg.Pair.Port+1)
+}
+
+// rtpPacket is 20 ms of something in G.711.
+func rtpPacket(ssrc uint32, seq uint16, pt uint8) []byte {
+	b := make([]byte, 0, 172)
+	b = append(b, 0x80, pt)
+	b = binary.BigEndian.AppendUint16(b, seq)
+	b = binary.BigEndian.AppendUint32(b, uint32(seq)*160)
+	b = binary.BigEndian.AppendUint32(b, ssrc)
+	for i := range 160 {
+		b = append(b, byte(int(seq)+i))
+	}
+	return b
+}
+
+// memConn is a PacketConn without a network, for tests in a synctest bubble.
+type memConn struct {
+	in  chan datagram
+	out chan datagram
+
+	mu      sync.Mutex
+	expired chan struct{} // closed once the deadline is in the past
+}
+
+type datagram struct {
+	b    []byte
+	addr netip.AddrPort
+	at   time.Time
+}
+
+func newMemPair(port uint16) (pair *Pair, rtp, rtcp *memConn) {
+	rtp, rtcp = newMemConn(), newMemConn()
+	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: netip.MustParseAddr("192.0.2.1")}, rtp, rtcp
+}
+
+func newMemConn() *memConn {
+	return &memConn{in: make(chan datagram, 100), out: make(chan datagram, 1000), expired: make(chan struct{})}
+}
+
+func (c *memConn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	c.mu.Lock()
+	expired := c.expired
+	c.mu.Unlock()
+	select {
+	case d := <-c.in:
+		return copy(b, d.b), d.addr, nil
+	case <-expired:
+		return 0, netip.AddrPort{}, os.ErrDeadlineExceeded
+	}
+}
+
+func (c *memConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	c.out <- datagram{b: append([]byte(nil), b...), addr: to, at: time.Now()}
+	return len(b), nil
+}
+
+// SetReadDeadline knows "never" and "in the past" only.
+func (c *memConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.IsZero() {
+		c.expired = make(chan struct{})
+		return nil
+	}
+	select {
+	case <-c.expired:
+	default:
+		close(c.expired)
+	}
+	return nil
+}
+
+func (c *memConn) Close() error { return nil }

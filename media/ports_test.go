@@ -1,0 +1,195 @@
+package media
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestNewPortPool(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		first, last uint16
+		pairs       int
+	}{
+		{"one pair", 20000, 20001, 1},
+		{"odd first", 20001, 20003, 1},
+		{"odd last", 20000, 20003, 2},
+		{"even last is half a pair", 20000, 20002, 1},
+		{"the top of the range", 65534, 65535, 1},
+		{"no zero", 0, 3, 1},
+		{"single even", 20000, 20000, 0},
+		{"single odd", 20001, 20001, 0},
+		{"odd and even above", 20001, 20002, 0},
+		{"reversed", 20010, 20000, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			pool, err := NewPortPool(tt.first, tt.last, time.Second)
+			if (err == nil) != (tt.pairs > 0) {
+				t.Fatalf("NewPortPool(%d, %d) error = %v, want pairs %d", tt.first, tt.last, err, tt.pairs)
+			}
+			if err != nil {
+				return
+			}
+			if _, free := pool.Usage(); free != tt.pairs {
+				t.Errorf("free = %d, want %d", free, tt.pairs)
+			}
+		})
+	}
+}
+
+func TestPortPoolRests(t *testing.T) {
+	pool, err := NewPortPool(32000, 32007, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	pool.now = func() time.Time { return now }
+	var pairs []*Pair
+	seen := map[uint16]bool{}
+	for {
+		pair, err := pool.Open(loopback)
+		if errors.Is(err, ErrNoPorts) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pair.Close()
+		if pair.Port%2 != 0 || seen[pair.Port] {
+			t.Errorf("port %d is odd or was handed out twice", pair.Port)
+		}
+		seen[pair.Port] = true
+		pairs = append(pairs, pair)
+	}
+	if len(pairs) == 0 {
+		t.Fatal("no pair at all")
+	}
+	closed := pairs[0].Port
+	if err := pairs[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pairs[0].Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if _, err := pool.Open(loopback); !errors.Is(err, ErrNoPorts) {
+		t.Errorf("a closed port did not rest: %v", err)
+	}
+	now = now.Add(30 * time.Second)
+	again, err := pool.Open(loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if len(pairs) == 4 && again.Port != closed {
+		t.Errorf("port = %d, want the one that rested, %d", again.Port, closed)
+	}
+}
+
+// A port that another program holds is passed over, and nothing leaks.
+func TestPortPoolBusy(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		offset uint16
+	}{{"RTP taken", 0}, {"RTCP taken", 1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			pair := openPair(t)
+			port := pair.Port
+			pair.Close()
+			other, err := listen(loopback, port+tt.offset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			pool, err := NewPortPool(port, port+1, time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := pool.Open(loopback); !errors.Is(err, ErrNoPorts) {
+				t.Errorf("error = %v, want ErrNoPorts", err)
+			}
+			if open, _ := pool.Usage(); open != 0 {
+				t.Errorf("open = %d, want 0", open)
+			}
+			free, err := listen(loopback, port+1-tt.offset)
+			if err != nil {
+				t.Errorf("the other port of the pair was left open: %v", err)
+			} else {
+				free.Close()
+			}
+		})
+	}
+}
+
+func TestPortPoolBadAddress(t *testing.T) {
+	pool, err := NewPortPool(32100, 32101, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not an address of this machine: every call must say so, none may eat a port.
+	for range 3 {
+		_, err = pool.Open(netip.MustParseAddr("192.0.2.77"))
+		if err == nil || errors.Is(err, ErrNoPorts) {
+			t.Fatalf("error = %v, want the one of the system", err)
+		}
+	}
+	if _, err := pool.Open(netip.Addr{}); err == nil {
+		t.Error("opened on no address")
+	}
+	if _, free := pool.Usage(); free != 1 {
+		t.Errorf("free = %d, want 1", free)
+	}
+}
+
+// The order must not be one that a stranger can guess.
+func TestPortPoolOrder(t *testing.T) {
+	var first []uint16
+	for range 8 {
+		pool, err := NewPortPool(33000, 40999, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port, _ := pool.take()
+		first = append(first, port)
+	}
+	for _, port := range first[1:] {
+		if port != first[0] {
+			return
+		}
+	}
+	t.Errorf("eight pools all begin with %d", first[0])
+}
+
+func TestDSCP(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		dscp, tos int
+	}{
+		{"EF unless said otherwise", 0, 46 << 2},
+		{"set", 34, 34 << 2},
+		{"none", -1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			pair := openPair(t)
+			NewStream(StreamConfig{Pair: pair, DSCP: tt.dscp})
+			for _, conn := range []PacketConn{pair.RTP, pair.RTCP} {
+				raw, err := conn.(*net.UDPConn).SyscallConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got int
+				if cerr := raw.Control(func(fd uintptr) {
+					got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS)
+				}); cerr != nil || err != nil {
+					t.Fatal(cerr, err)
+				}
+				if got != tt.tos {
+					t.Errorf("TOS = %#x, want %#x", got, tt.tos)
+				}
+			}
+		})
+	}
+}
