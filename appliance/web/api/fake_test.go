@@ -1,0 +1,185 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"patchbay/appliance/health"
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	at    = time.Date(2025, 11, 20, 9, 30, 0, 0, time.UTC)
+	known = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x01}
+	other = mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x99}
+)
+
+// fake is a box with one phone and one line, which notes what it is asked.
+type fake struct {
+	mu    sync.Mutex
+	calls []string
+	err   error
+	past  []Entry // oldest first
+	live  chan Entry
+	empty bool // lists are nil
+}
+
+func newFake() *fake {
+	f := &fake{live: make(chan Entry, 16)}
+	for i, e := range []story.Event{
+		{Proto: story.DHCP, Dir: story.In, Code: story.Discover, Args: story.Args{Vendor: "Yealink", Model: "SIP-T46U"}},
+		{Proto: story.DHCP, Dir: story.Out, Code: story.Ack, Args: story.Args{IP: netip.MustParseAddr("192.0.2.101"), Seconds: 600}},
+		{Proto: story.SIP, Dir: story.In, Code: story.Registered, Args: story.Args{Account: mac.Account{MAC: known, Slot: 1}, Via: "udp", IP: netip.MustParseAddr("192.0.2.101")}},
+	} {
+		e.Time = at.Add(time.Duration(i) * time.Second)
+		f.past = append(f.past, NewEntry(int64(10*(i+1)), e))
+	}
+	return f
+}
+
+func (f *fake) Snapshot() Snapshot {
+	if f.empty {
+		return Snapshot{}
+	}
+	s := Snapshot{
+		Name: "office-12", Version: "0.1.0", Now: at, Started: at.Add(-26 * time.Hour),
+		Tunnel: Tunnel{
+			Configured: true, Gateway: "gw.example.com:5061", Since: at.Add(-90 * time.Second), Detail: "no route to host",
+			Registrations: []Registration{{Line: 7, Name: "Anna", AOR: "sip:anna@example.com", Detail: "403 Forbidden"}},
+		},
+		Problems: Problems{{Code: "gateway-down", Severity: health.Critical, Since: at, Text: "The gateway can't be reached.", Fix: "Check the way to the Internet."}},
+		Calls:    []Call{{ID: "c1", From: Party{MAC: known, Number: "201", Name: "Anna\x1b[2J"}, To: Party{Number: "112"}, Via: "gateway", Start: at.Add(-5 * time.Second), Emergency: true}},
+		Pools:    []Pool{{Interface: "eth1", First: netip.MustParseAddr("192.0.2.100"), Last: netip.MustParseAddr("192.0.2.199"), Used: 1, Size: 100}},
+	}
+	s.Phones.Add(SignedIn)
+	return s
+}
+
+func (f *fake) phone() Phone {
+	return Phone{
+		MAC: known, Vendor: "Yealink", Model: "SIP-T46U\x07", IP: netip.MustParseAddr("192.0.2.101"), Evidence: "own lease", State: SignedIn, LastSeen: at,
+		Accounts: []Account{{
+			Slot: 1, State: SignedIn, Line: &LineRef{ID: 7, Name: "Anna", Number: "+49301234567", Extension: "201"},
+			Transport: "udp", Source: netip.MustParseAddrPort("192.0.2.101:5060"), Registered: at, Expires: at.Add(time.Minute),
+		}},
+	}
+}
+
+func (f *fake) line() Line {
+	return Line{ID: 7, Name: "Anna", AOR: "sip:anna@example.com", Number: "+49301234567", Extension: "201", AuthUser: "anna", HasPassword: true, Accounts: []mac.Account{{MAC: known, Slot: 1}}}
+}
+
+// note records a call; the error is the one that the test asked for.
+func (f *fake) note(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, fmt.Sprintf(format, args...))
+	return f.err
+}
+
+func (f *fake) Phones(_ context.Context, q Query) (Phones, error) {
+	if f.empty {
+		return Phones{}, nil
+	}
+	err := f.note("phones %+v", q)
+	return Phones{Phones: []Phone{f.phone()}, Total: 1, Offset: q.Offset}, err
+}
+
+func (f *fake) Phone(_ context.Context, m mac.Addr) (Phone, error) {
+	if m != known {
+		return Phone{}, fmt.Errorf("phone %v: %w", m, ErrNotFound)
+	}
+	return f.phone(), nil
+}
+
+func (f *fake) Story(_ context.Context, m mac.Addr, before int64, limit int) ([]Entry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []Entry
+	for i := len(f.past) - 1; i >= 0 && len(out) < limit; i-- {
+		if before == 0 || f.past[i].Seq < before {
+			out = append(out, f.past[i])
+		}
+	}
+	return out, f.err
+}
+
+func (f *fake) Subscribe(mac.Addr) (<-chan Entry, func()) { return f.live, func() {} }
+
+func (f *fake) Lines(context.Context) ([]Line, error) {
+	if f.empty {
+		return nil, nil
+	}
+	return []Line{f.line()}, f.note("lines")
+}
+
+func (f *fake) Line(_ context.Context, id int64) (Line, error) {
+	if id != 7 {
+		return Line{}, ErrNotFound
+	}
+	return f.line(), nil
+}
+
+func (f *fake) PutLine(_ context.Context, e LineEdit) (Line, error) {
+	password := "kept"
+	if e.Password != nil {
+		password = *e.Password
+	}
+	e.Password = nil
+	err := f.note("put %+v password %s", e, password)
+	return Line{ID: 7, Name: e.Name}, err
+}
+
+func (f *fake) DeleteLine(_ context.Context, id int64) error { return f.note("delete %d", id) }
+func (f *fake) AddPhone(_ context.Context, m mac.Addr, slots int) error {
+	return f.note("add %v %d", m, slots)
+}
+
+func (f *fake) Assign(_ context.Context, a mac.Account, line int64) error {
+	return f.note("assign %v %d", a, line)
+}
+func (f *fake) Unassign(_ context.Context, a mac.Account) error { return f.note("unassign %v", a) }
+func (f *fake) ApproveAddress(_ context.Context, ip netip.Addr, m mac.Addr, once bool) error {
+	return f.note("approve %v %v %v", ip, m, once)
+}
+func (f *fake) OpenWindow(_ context.Context, m mac.Addr) error { return f.note("window %v", m) }
+func (f *fake) Resync(_ context.Context, a mac.Account) error  { return f.note("resync %v", a) }
+
+// did returns what was asked since the last call.
+func (f *fake) did() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := strings.Join(f.calls, "; ")
+	f.calls = nil
+	return out
+}
+
+var errDisk = errors.New("disk I/O error")
+
+// ask sends one request to the handler of a box.
+func ask(t testing.TB, f *fake, method, path, body string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest(method, Prefix+path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	w := httptest.NewRecorder()
+	Handler(f, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+	return w
+}
+
+var _ http.Handler = Handler(newFake(), slog.New(slog.DiscardHandler))
