@@ -248,6 +248,12 @@ func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
 		e.challenge(r, false)
 		return Identity{}, false
 	}
+	if !e.nonces.fresh(c.nonce, source) {
+		// Before the password, so that only who got a nonce of ours at this
+		// address can spend its tries: a forged source can't.
+		e.challenge(r, true)
+		return Identity{}, false
+	}
 	if !e.limits.mayGuess(source, c.username) {
 		e.challenge(r, false)
 		return Identity{}, false
@@ -268,7 +274,7 @@ func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
 		e.challenge(r, false)
 		return Identity{}, false
 	}
-	if !e.nonces.fresh(c.nonce, source) || !e.nonces.use(&c) {
+	if !e.nonces.use(&c) {
 		e.challenge(r, true)
 		return Identity{}, false
 	}

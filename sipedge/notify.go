@@ -27,6 +27,7 @@ const answerTime = 8 * time.Second
 var resyncEvents = []struct{ agent, event string }{
 	{"yealink", "check-sync;reboot=false"},    // sip.notify_reboot_enable is 1 by default: any other reboots
 	{"audiocodes", "check-sync;reboot=false"}, // SBC and gateway manuals; seen in phone configurations
+	{"audc", "check-sync;reboot=false"},
 	{"snom", "check-sync;reboot=false"},
 	{"gigaset", "check-sync;reboot=false"}, // N610, N670, N870
 	{"cisco", "check-sync"},                // MPP; challenged with digest by default

@@ -1,12 +1,11 @@
 package sipedge
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/emiago/sipgo/sip"
 )
-
-// allowed are the methods that the box serves, in the order in which Allow
-// lists them.
-const allowed = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, UPDATE, INFO, PRACK, REFER, MESSAGE"
 
 // handleOwn sets the handlers of the endpoint.
 func (e *Endpoint) handleOwn() {
@@ -17,17 +16,29 @@ func (e *Endpoint) handleOwn() {
 		if r.Method == sip.ACK {
 			return // never answered (RFC 3261 §17.1.1.3)
 		}
-		e.answer(r, sip.StatusMethodNotAllowed, "Method Not Allowed", sip.NewHeader("Allow", allowed))
+		e.answer(r, sip.StatusMethodNotAllowed, "Method Not Allowed", e.allow())
 	}
 }
 
-// options answers with what the box can do (RFC 3261 §11.2).
+// allow lists the methods that are served (RFC 3261 §20.5). CANCEL has no
+// handler, as it ends an INVITE's.
+func (e *Endpoint) allow() sip.Header {
+	names := []string{"CANCEL"}
+	for method := range e.dispatch.handlers {
+		names = append(names, string(method))
+	}
+	slices.Sort(names)
+	return sip.NewHeader("Allow", strings.Join(names, ", "))
+}
+
+// options answers with what the box can do (RFC 3261 §11.2). No extension is
+// supported so far.
 func (e *Endpoint) options(r *Request) {
 	e.answer(r, sip.StatusOK, "OK",
-		sip.NewHeader("Allow", allowed),
+		e.allow(),
 		sip.NewHeader("Accept", "application/sdp"),
 		sip.NewHeader("Accept-Language", "en"),
-		sip.NewHeader("Supported", "replaces, timer"),
+		sip.NewHeader("Supported", ""),
 	)
 	r.Tx.Terminate()
 }

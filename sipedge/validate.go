@@ -299,10 +299,7 @@ func parseNumber(s string, limit uint64) (uint64, bool) {
 }
 
 func notImplemented(m *message) *fault {
-	return &fault{
-		status: 501, reason: "Not Implemented", detail: "unknown method " + clip(m.method),
-		headers: []field{{"allow", allowed}},
-	}
+	return &fault{status: 501, reason: "Not Implemented", detail: "unknown method " + clip(m.method)}
 }
 
 // judgeRequest is the order of RFC 3261 §8.2: method, Request-URI, Require,
