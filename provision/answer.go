@@ -175,10 +175,11 @@ func (s *Server) refuse(q query, t sight, reason story.Reason) {
 	}
 	args := story.Args{IP: q.remote, File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Reason: reason}
 	if !t.asked.IsZero() && (t.known || t.asked == t.who) {
-		if t.who != t.asked {
-			args.MAC = t.who
+		dir := story.In
+		if t.who != t.asked { // somebody else spoke, so the phone gives no sign of life
+			args.MAC, dir = t.who, story.Local
 		}
-		s.tell(t.asked, q, story.Refused, args)
+		s.record(t.asked, story.Event{Time: s.now(), Proto: q.door, Dir: dir, Code: story.Refused, Args: args})
 	}
 	if !t.who.IsZero() && t.who != t.asked {
 		args.MAC = t.asked

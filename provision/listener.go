@@ -85,7 +85,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err := l.SetDeadline(time.Now().Add(time.Second)); err != nil {
 			return nil, err
 		}
-		c, err := l.TCPListener.Accept()
+		c, err := l.AcceptTCP()
 		l.tick()
 		if err != nil {
 			var timeout net.Error
@@ -99,7 +99,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			_ = c.Close()
 			continue
 		}
-		return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+		return &limitedConn{TCPConn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
 	}
 }
 
@@ -125,14 +125,14 @@ func (l *listener) leave(from netip.Addr) {
 
 // limitedConn gives its place back when it is closed.
 type limitedConn struct {
-	net.Conn
-	leave func()
+	*net.TCPConn // whole, so that net/http can half-close it
+	leave        func()
 }
 
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {
 	defer c.leave()
-	return c.Conn.Close()
+	return c.TCPConn.Close()
 }
 
 // localAddr is the address that a request came to.

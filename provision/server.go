@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -24,6 +25,7 @@ const (
 	stopTimeout   = 2 * time.Second
 	headerLimit   = 80 << 10 // a path of 64 KiB gets a clean answer, not a reset
 	uploadLimit   = 2 << 20  // bytes; the largest log of a Poly is 1 MiB
+	drainLimit    = 4 << 20  // of a body that is refused: who is cut off in the middle reads no answer
 )
 
 // Config is what a [Server] is built from.
@@ -114,14 +116,20 @@ func (s *Server) Addrs() (http, tftp []netip.AddrPort) {
 	return http, tftp
 }
 
-// Close releases the sockets of a server whose tasks were never run.
+// Close releases the sockets of a server whose tasks were never run; after
+// its tasks have ended it does nothing.
 func (s *Server) Close() error {
 	var faults []error
+	closed := func(err error) {
+		if !errors.Is(err, net.ErrClosed) {
+			faults = append(faults, err)
+		}
+	}
 	for _, d := range s.http {
-		faults = append(faults, d.listener.Close())
+		closed(d.listener.Close())
 	}
 	for _, d := range s.tftp {
-		faults = append(faults, d.conn.Close())
+		closed(d.conn.Close())
 	}
 	return errors.Join(faults...)
 }
@@ -196,18 +204,18 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, q query) reply {
 		return notAllowed(w)
 	}
 	s.limit.charge(q.remote, costUpload)
+	if r.ContentLength > drainLimit {
+		s.refuse(q, t, story.UploadTooLarge)
+		return tooLarge
+	}
+	size, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, drainLimit))
+	var over *http.MaxBytesError
 	if reason := s.permit(t); reason != "" && reason != story.WindowClosed {
 		s.refuse(q, t, reason)
 		return notFound
 	}
-	if r.ContentLength > uploadLimit {
-		s.refuse(q, t, story.UploadTooLarge)
-		return tooLarge
-	}
-	size, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, uploadLimit))
-	var over *http.MaxBytesError
 	switch {
-	case errors.As(err, &over):
+	case errors.As(err, &over) || size > uploadLimit:
 		s.refuse(q, t, story.UploadTooLarge)
 		return tooLarge
 	case err != nil:
