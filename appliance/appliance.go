@@ -376,6 +376,10 @@ func (a *Appliance) makeSetUpCode(ctx context.Context) error {
 // box; empty if it is claimed already.
 func (a *Appliance) SetUpCode() string { return a.setUp }
 
+// Backend is the box as administrators see and change it; it may be asked
+// while Run runs.
+func (a *Appliance) Backend() api.Backend { return backend{a} }
+
 // PageURL is where people open the page.
 func (a *Appliance) PageURL() string {
 	host := a.page.Addr().Addr()

@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 		"patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/media", "patchbay/provision",
 		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/systemd",
 	},
-	"patchbay/cmd/patchbay": {"patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
+	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
 }
 
 // onlyIn names the packages that may import a foreign module, and why no

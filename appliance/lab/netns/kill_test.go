@@ -17,7 +17,7 @@ import (
 const (
 	fleet     = 20 // phones; the first half registers over UDP, the rest over TCP
 	fleetUDP  = fleet / 2
-	tcpExpiry = 20 // seconds; bounds the time until a TCP phone comes back
+	tcpExpiry = 60 // seconds, the shortest that the box grants; bounds the time until a TCP phone comes back
 )
 
 // fleetPhone is one of the twenty.
@@ -104,7 +104,7 @@ func bootFleet(t *testing.T, n *network, b *box) []*fleetPhone {
 		b.assign(p.mac, 1, "Phone "+p.extension, "u"+p.extension, "", p.extension, "")
 		p.agent = newAgent(n, agentOptions{
 			name: "fleet" + p.extension, ns: p.ns, addr: p.ip, port: 5060, server: boxLAN, user: p.id.user, auth: p.id.auth,
-			password: p.id.password, transport: p.transport, expires: tcpExpiry * (1 + 5*boolInt(i < fleetUDP)), seed: uint64(300 + i),
+			password: p.id.password, transport: p.transport, expires: tcpExpiry * (1 + 4*boolInt(i < fleetUDP)), seed: uint64(300 + i),
 		})
 		p.agent.answerer()
 	}
@@ -199,7 +199,7 @@ CSeq: 1 ACK
 Content-Length: 0
 
 ]]></send>
-<send retrans="500" start_rtd="1"><![CDATA[
+<send retrans="500"><![CDATA[
 INVITE sip:[field2]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 Max-Forwards: 70
@@ -280,11 +280,12 @@ func (c *sippCaller) call(t *testing.T, extension string) (status string, took t
 	name := fmt.Sprintf("short%d", c.calls)
 	xml, csv := c.n.scenario(name, sippShortCall, fmt.Sprintf("%s;[authentication username=%s password=%s];%s", c.id.user, c.id.auth, c.id.password, extension))
 	log := filepath.Join(c.n.dir, name+".messages")
-	_, _ = c.n.try(15*time.Second, c.ns, "sipp", boxLAN+":5060", "-i", c.ip, "-p", "5060", "-sf", xml, "-inf", csv,
+	out, _ := c.n.try(15*time.Second, c.ns, "sipp", boxLAN+":5060", "-i", c.ip, "-p", "5060", "-sf", xml, "-inf", csv,
 		"-m", "1", "-l", "1", "-nostdin", "-trace_msg", "-message_file", log, "-timeout", "8s")
 	text := cat(log)
 	m := finalLine.FindStringSubmatchIndex(text)
 	if m == nil {
+		t.Logf("sipp said: %s\nand wrote:\n%s", out[max(0, len(out)-1000):], text[max(0, len(text)-3000):])
 		return "nothing", 0
 	}
 	sent := strings.Index(text, "CSeq: 2 INVITE")
