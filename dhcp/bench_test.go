@@ -12,7 +12,7 @@ import (
 	"patchbay/dhcp/mac"
 )
 
-// benchConn is a memConn that hands every reply to the benchmark.
+// benchServer runs a server whose replies go to conn.replies.
 func benchServer(b *testing.B, leases int) (*memConn, func()) {
 	cfg := Config{
 		Interface: "bench0", Mode: Serve, Server: ip4("10.0.0.1"), Subnet: netip.MustParsePrefix("10.0.0.0/12"),
@@ -44,6 +44,7 @@ func benchServer(b *testing.B, leases int) (*memConn, func()) {
 }
 
 func benchMAC(i int) (m mac.Addr) {
+	m[0] = 2 // locally administered
 	binary.BigEndian.PutUint32(m[2:], uint32(i))
 	return m
 }

@@ -63,6 +63,9 @@ func (s *Server) bootOptions(r *request) Boot {
 
 // discover serves the state INIT (RFC 2131 §4.3.1).
 func (s *Server) discover(r *request) {
+	// Table 5: ciaddr is zero. An OFFER sent to one that is not would go
+	// wherever a stranger says.
+	r.ciaddr = netip.Addr{}
 	b := s.bootOptions(r)
 	s.tell(r.mac, story.In, story.Discover, story.Args{IP: r.requested, Vendor: b.Vendor, Model: b.Model, Options: r.list, Detail: r.ask.VendorClass})
 	switch s.gate() {
