@@ -62,6 +62,8 @@ type Appliance struct {
 	directory *enrol.Directory
 	desk      *enrol.Desk
 	windows   *provision.Windows
+	catalog   *provision.Catalog
+	arrivals  *arrivals
 	dhcp      []lanServer
 	whois     *dhcp.Whois
 	endpoint  *sipedge.Endpoint
@@ -73,12 +75,13 @@ type Appliance struct {
 	watchdog  *systemd.Watchdog
 	ca        *authority
 
-	siteLine int64         // id of the line that the configuration sets; 0: none
-	changed  chan struct{} // holds one token when lines or their accounts changed
-	ever     accountSet
-	claim    sync.Mutex
-	setUp    string // the set-up code, empty once the box is claimed
-	closers  []func() error
+	emergency []string      // numbers of the country
+	siteLine  int64         // id of the line that the configuration sets; 0: none
+	changed   chan struct{} // holds one token when lines or their accounts changed
+	ever      accountSet
+	claim     sync.Mutex
+	setUp     string // the set-up code, empty once the box is claimed
+	closers   []func() error
 }
 
 // lanServer is the DHCP server of one interface.
@@ -155,8 +158,13 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.catalog = catalog
 	boot := bootServer{catalog: catalog, httpPort: a.cfg.Provision.HTTPPort, language: a.cfg.Box.Language}
-	acked := func(l dhcp.Lease) { a.windows.Open(l.MAC, story.WindowByLease) }
+	a.arrivals = newArrivals(catalog, a.directory, a.watchdog.Loop("arrivals"), a.log)
+	acked := func(l dhcp.Lease) {
+		a.windows.Open(l.MAC, story.WindowByLease)
+		a.arrivals.acked(l)
+	}
 	var servers []*dhcp.Server
 	for _, l := range a.cfg.LANs {
 		cfg, err := dhcpConfig(l, a.watchdog.Loop("dhcp "+l.Interface))
@@ -238,6 +246,11 @@ func (a *Appliance) buildSIP(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("media: %w", err)
 	}
+	plan, ok := sipedge.NewDialPlan(a.cfg.Box.Country)
+	if !ok {
+		return fmt.Errorf("box.country = %q: the dial plan of this country is not known; write the code of one that dials alike", a.cfg.Box.Country)
+	}
+	a.emergency = plan.Emergency()
 	cfg := sipedge.ServerConfig{
 		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, Now: a.now, Tick: a.watchdog.Loop("calls"),
 	}
@@ -274,18 +287,12 @@ func (a *Appliance) putSiteLine(ctx context.Context) error {
 }
 
 func (a *Appliance) buildProvision(context.Context) error {
-	catalog, err := provision.NewCatalog()
-	if err != nil {
-		return err
-	}
 	landing, err := web.Landing(a.cfg.Box.Name, a.page.Port(), a.ca.cert.Raw)
 	if err != nil {
 		return err
 	}
-	plan, _ := sipedge.NewDialPlan(a.cfg.Box.Country) // NewServer has judged the country
-	emergency := plan.Emergency()
 	cfg := provision.Config{
-		Site:    func(local netip.Addr) provision.Site { return a.cfg.site(local, emergency) },
+		Site:    func(local netip.Addr) provision.Site { return a.cfg.site(local, a.emergency) },
 		Landing: landing,
 		Tick:    a.watchdog.Loop("provision"),
 	}
@@ -295,7 +302,7 @@ func (a *Appliance) buildProvision(context.Context) error {
 			cfg.TFTP = append(cfg.TFTP, netip.AddrPortFrom(l.Address, a.cfg.Provision.TFTPPort))
 		}
 	}
-	a.provision, err = provision.New(cfg, catalog, a.directory, a.whois, a.windows, a.record, a.log)
+	a.provision, err = provision.New(cfg, a.catalog, a.directory, a.whois, a.windows, a.record, a.log)
 	if err != nil {
 		return explainBind("provisioning", "its port", "provision.http_port or provision.tftp_port", err)
 	}
@@ -356,6 +363,17 @@ func addrTexts(addrs []netip.Addr) []string {
 	return out
 }
 
+// emergencyPrefix returns the emergency number that an extension begins with;
+// empty if none.
+func (a *Appliance) emergencyPrefix(extension string) string {
+	for _, n := range a.emergency {
+		if strings.HasPrefix(extension, n) {
+			return n
+		}
+	}
+	return ""
+}
+
 // makeSetUpCode makes sure that an unclaimed box has a code. Its characters
 // can't be taken for one another, since it is read from a screen.
 func (a *Appliance) makeSetUpCode(ctx context.Context) error {
@@ -411,7 +429,7 @@ func (a *Appliance) tasks() (front, base []Task) {
 	for _, t := range a.sip.Tasks() {
 		front = append(front, t)
 	}
-	front = append(front, &lineSync{a})
+	front = append(front, &lineSync{a}, a.arrivals)
 	for _, t := range a.endpoint.Tasks() {
 		base = append(base, t)
 	}

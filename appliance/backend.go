@@ -289,6 +289,9 @@ func (b backend) Line(_ context.Context, id int64) (api.Line, error) {
 
 // PutLine implements api.Lines.
 func (b backend) PutLine(ctx context.Context, e api.LineEdit) (api.Line, error) {
+	if n := b.a.emergencyPrefix(e.Extension); n != "" {
+		return api.Line{}, &api.Invalid{Field: "extension", Text: "choose another extension: phones dial at once what begins with the emergency number " + n}
+	}
 	l := enrol.Line{ID: e.ID, AOR: e.AOR, DisplayName: e.Name, Number: e.Number, Extension: e.Extension, AuthUser: e.AuthUser}
 	if e.ID != 0 {
 		old, ok := b.a.directory.Line(e.ID)

@@ -68,3 +68,7 @@ func wait(group string, done <-chan struct{}, log *slog.Logger) {
 		log.Error("tasks did not stop in time", "component", group)
 	}
 }
+
+// newBeat is the ticker by which a loop that waits for work shows that it
+// lives.
+func newBeat() *time.Ticker { return time.NewTicker(time.Second) }
