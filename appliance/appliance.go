@@ -117,7 +117,10 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error)
 // listenDHCP opens the socket of a real interface.
 func listenDHCP(l LAN) (dhcp.PacketConn, dhcp.Prober, error) {
 	conn, prober, err := dhcp.Listen(l.Interface, l.Address, 67)
-	return conn, prober, explainBind("DHCP on "+l.Interface, "udp port 67", "", err)
+	if err != nil { // it says itself what to do
+		return nil, nil, fmt.Errorf("DHCP on %s: %w", l.Interface, err)
+	}
+	return conn, prober, nil
 }
 
 func (a *Appliance) openStore(ctx context.Context) error {

@@ -9,7 +9,7 @@ import (
 
 // explainBind says what to do about a socket that could not be had. what is
 // the service, where the port in words, key the configuration key that moves
-// it (empty if none does). A nil error stays nil.
+// it. A nil error stays nil.
 func explainBind(what, where, key string, err error) error {
 	if err == nil {
 		return nil
@@ -19,14 +19,9 @@ func explainBind(what, where, key string, err error) error {
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		fix = "this user may not; start it as the service patchbay.service, as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW"
 	case errors.Is(err, syscall.EADDRINUSE):
-		fix = where + " is in use; stop the other program (`ss -lptun` names it)"
-		if key != "" {
-			fix += ", or change " + key
-		}
+		fix = where + " is in use; stop the other program (`ss -lptun` names it), or change " + key
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		fix = "the interface does not have this address; give it to the interface, or correct lan.address"
-	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
-		fix = "there is no such interface; `ip link` shows their names"
 	default:
 		return fmt.Errorf("%s: %w", what, err)
 	}

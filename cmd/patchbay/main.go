@@ -61,8 +61,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 			return 1
 		}
 		if args[0] != "help" && args[0] != "-h" && args[0] != "--help" {
-			fmt.Fprintf(errOut, "patchbay: no command %q\n\n", args[0])
-			usage(errOut)
+			fmt.Fprintf(errOut, "patchbay: no command %q; `patchbay help` lists them\n", args[0])
 			return 2
 		}
 	}
