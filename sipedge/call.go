@@ -67,17 +67,27 @@ func (in *inbound) finish(e *StatusError) {
 	})
 }
 
+// tooLate answers a request that came when the call had ended. A BYE then
+// crossed ours, and both sides are right (RFC 3261 §15.1.2).
+func (in *inbound) tooLate() {
+	if in.r.Method == sip.BYE {
+		in.answer(sip.StatusOK, "OK")
+		return
+	}
+	in.finish(errNoDialog)
+}
+
 func (c *call) stop() { c.once.Do(func() { close(c.stopped) }) }
 
 // run carries the call from the INVITE to its record.
 func (c *call) run() {
-	err := c.connect()
-	if err == nil {
-		err = c.talk()
-	} else {
-		c.s.refuse(c.r, c.refusal(err))
+	if err := c.connect(); err != nil {
+		e := c.refusal(err)
+		c.s.refuse(c.r, e)
+		c.finish(e)
+		return
 	}
-	c.finish(statusOf(err))
+	c.finish(statusOf(c.talk()))
 }
 
 // refusal is what the caller of a call that failed is told. One who dialled

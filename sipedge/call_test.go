@@ -468,7 +468,27 @@ func TestBothHangUpAtOnce(t *testing.T) {
 	rig, out, in := localCall(t, "udp")
 	out.request(sip.BYE, "")
 	in.request(sip.BYE, "")
-	out.a.response(200, sip.BYE)
+	isBye := func(m sip.Message) (r *sip.Request, ok bool) {
+		r, ok = m.(*sip.Request)
+		return r, ok && r.Method == sip.BYE
+	}
+	// Whose BYE comes second gets ours too; both get their 200.
+	for answered := 0; answered < 2; {
+		for _, a := range []*agent{out.a, in.a} {
+			select {
+			case m := <-a.in:
+				if r, ok := m.(*sip.Response); ok && r.CSeq().MethodName == sip.BYE {
+					if answered++; r.StatusCode != 200 {
+						t.Errorf("%s: %d to its BYE", a.name, r.StatusCode)
+					}
+				}
+				if r, ok := isBye(m); ok {
+					a.send(a.reply(r, 200, "OK", "", ""))
+				}
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
 	rig.ended(1)
 }
 

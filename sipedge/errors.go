@@ -44,6 +44,7 @@ var (
 	errNoDialog        = &StatusError{Status: 481, Phrase: "Call/Transaction Does Not Exist"}
 	errGlare           = &StatusError{Status: 491, Phrase: "Request Pending"}
 	errNoCodec         = &StatusError{Status: 488, Phrase: "No Codec In Common", Reason: story.NoCommonCodec}
+	errNoCrypto        = &StatusError{Status: 488, Phrase: "No Common Way To Encrypt", Reason: story.NoCommonCrypto}
 	errNoPorts         = &StatusError{Status: 503, Phrase: "No Free Media Port", Reason: story.NoMediaPorts}
 	errStopping        = &StatusError{Status: 503, Phrase: "The Box Is Stopping", Reason: story.Stopping}
 	errCancelled       = &StatusError{Status: sip.StatusRequestTerminated, Phrase: "Request Terminated", Reason: story.Cancelled}
@@ -73,6 +74,8 @@ func statusOf(err error) *StatusError {
 		return errNoPorts.because(err)
 	case errors.Is(err, media.ErrNoCommonCodec):
 		return errNoCodec.because(err)
+	case errors.Is(err, media.ErrNoCommonCrypto):
+		return errNoCrypto.because(err)
 	case errors.Is(err, errUplinkDown):
 		return errGatewayDown.because(err)
 	case errors.Is(err, sip.ErrTransactionTimeout), errors.Is(err, context.DeadlineExceeded):

@@ -98,9 +98,15 @@ func (c *call) close() {
 	for _, l := range legs {
 		if l != nil {
 			l.close()
-			c.s.forget(l)
 		}
 	}
+	time.AfterFunc(lingering, func() {
+		for _, l := range legs {
+			if l != nil {
+				c.s.forget(l)
+			}
+		}
+	})
 	if c.unacked != nil && c.unacked.in != nil {
 		c.unacked.in.finish(nil)
 	}
@@ -118,9 +124,6 @@ func (c *call) stories(r CallRecord, e *StatusError) {
 	}
 	if r.Answered.IsZero() {
 		caller.Status, callee.Status = r.Status, r.Status
-		if c.route.Emergency && e != nil && e.Reason != story.Cancelled && e.Reason != story.Busy {
-			caller.Reason = story.NoEmergencyPath
-		}
 		c.tell(c.a.account, story.Out, story.CallFailed, caller)
 		for _, p := range c.rung {
 			c.tell(p.Account, story.Out, story.CallFailed, callee)

@@ -3,6 +3,7 @@ package sipedge
 import (
 	"errors"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +14,7 @@ import (
 
 // directory is the Accounts of the tests.
 type directory struct {
+	mu         sync.Mutex // guards lines
 	identities []Identity
 	lines      []Line
 }
@@ -36,7 +38,7 @@ func (d *directory) Account(a mac.Account) (Identity, bool) {
 }
 
 func (d *directory) Line(id int64) (Line, bool) {
-	for _, l := range d.lines {
+	for _, l := range d.Lines() {
 		if l.ID == id {
 			return l, true
 		}
@@ -45,7 +47,7 @@ func (d *directory) Line(id int64) (Line, bool) {
 }
 
 func (d *directory) Dialled(number string) (Line, bool) {
-	for _, l := range d.lines {
+	for _, l := range d.Lines() {
 		if number != "" && (l.Number == number || l.Extension == number || aorUser(l.AOR) == number) {
 			return l, true
 		}
@@ -63,7 +65,11 @@ func (d *directory) OnLine(id int64) []mac.Account {
 	return out
 }
 
-func (d *directory) Lines() []Line { return d.lines }
+func (d *directory) Lines() []Line {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lines
+}
 
 func testAccount(n byte) mac.Account {
 	return mac.Account{MAC: mac.Addr{0, 0, 0x5e, 0, 0x53, n}, Slot: 1}

@@ -31,6 +31,7 @@ type ServerConfig struct {
 const (
 	byeLimit   = 8 * time.Second // a BYE or CANCEL that is not answered by then is forgotten
 	drainLimit = 4 * time.Second // at the end of the task
+	lingering  = 8 * time.Second // a dialog is known after its end, for a BYE that crossed ours
 )
 
 // Server routes and carries the calls of the site, between the phones of an
@@ -136,14 +137,14 @@ func (s *Server) inDialog(r *Request, gateway bool) {
 	select {
 	case l.call.inbox <- in:
 	case <-l.call.over:
-		in.finish(errNoDialog)
+		in.tooLate()
 		return
 	}
 	r.Release()
 	select {
 	case <-in.done:
 	case <-l.call.over:
-		in.finish(errNoDialog)
+		in.tooLate()
 	}
 }
 

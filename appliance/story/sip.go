@@ -40,6 +40,7 @@ const (
 	Stopping        Reason = "stopping"
 	NoAudio         Reason = "no-audio"
 	Elsewhere       Reason = "answered-elsewhere"
+	NoCommonCrypto  Reason = "no-common-crypto"
 )
 
 var sipWords = map[Code]func(Args) string{
@@ -89,4 +90,5 @@ var sipReasons = map[Reason]string{
 	Stopping:        "the box is stopping",
 	NoAudio:         "no audio arrived",
 	Elsewhere:       "another phone of the line answered",
+	NoCommonCrypto:  "the two sides can't agree on how to encrypt the audio",
 }
