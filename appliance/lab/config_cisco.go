@@ -124,20 +124,20 @@ func ciscoAccounts(values map[string]string) ([]Account, error) {
 		a.Label = firstOf(short, a.Display, a.User)
 		var err error
 		if a.Server, a.Port, err = ciscoProxy(key("Proxy")); err != nil {
-			return nil, fmt.Errorf("Proxy_%d_: %w", n, err)
+			return nil, fmt.Errorf("line %d: proxy: %w", n, err)
 		}
 		if out := key("Outbound_Proxy"); out != "" && !isNo(key("Use_Outbound_Proxy")) {
 			host, port, err := ciscoProxy(out)
 			if err != nil {
-				return nil, fmt.Errorf("Outbound_Proxy_%d_: %w", n, err)
+				return nil, fmt.Errorf("line %d: outbound proxy: %w", n, err)
 			}
 			a.Proxy = net.JoinHostPort(host, strconv.Itoa(int(port)))
 		}
 		if a.Expires, err = seconds(key("Register_Expires"), 3600); err != nil {
-			return nil, fmt.Errorf("Register_Expires_%d_: %w", n, err)
+			return nil, fmt.Errorf("line %d: expiry: %w", n, err)
 		}
 		if a.Transport, err = ciscoTransport(key("SIP_Transport")); err != nil {
-			return nil, fmt.Errorf("SIP_Transport_%d_: %w", n, err)
+			return nil, fmt.Errorf("line %d: transport: %w", n, err)
 		}
 		if err := a.validate(); err != nil {
 			return nil, err

@@ -96,13 +96,15 @@ func TestPolyConfig(t *testing.T) {
 		err  bool
 	}{
 		{name: "defaults", in: `<polycomConfig ` + reg + `/>`, want: []Account{base}},
-		{name: "nested, with schema and host", in: `<?xml version="1.0"?><PHONE_CONFIG xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:noNamespaceSchemaLocation="p.xsd">
+		{
+			name: "nested, with schema and host", in: `<?xml version="1.0"?><PHONE_CONFIG xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:noNamespaceSchemaLocation="p.xsd">
 <ALL reg.1.address="101@192.0.2.9" reg.1.label="Anna &amp; Co" reg.1.displayName="Anna" reg.1.auth.userId="a" reg.1.auth.password="&lt;p&gt;"
  reg.1.outboundProxy.address="192.0.2.2" reg.1.outboundProxy.port="5062"><b voIpProt.server.1.address="192.0.2.1" voIpProt.server.1.port="5070" voIpProt.server.1.transport="TCPOnly" voIpProt.server.1.expires="300"/></ALL></PHONE_CONFIG>`,
 			want: []Account{{
 				Slot: 1, Server: "192.0.2.1", Port: 5070, Transport: "tcp", Proxy: "192.0.2.2:5062", User: "101", AuthUser: "a",
 				Password: "<p>", Label: "Anna & Co", Display: "Anna", Expires: 5 * time.Minute,
-			}}},
+			}},
+		},
 		{name: "does not register", in: `<a ` + reg + ` reg.1.server.1.register="0"/>`},
 		{name: "port 0 means the default", in: `<a ` + reg + ` reg.1.server.1.port="0"/>`, want: []Account{base}},
 		{name: "a name needs DNS", in: `<a reg.1.address="1" reg.1.server.1.address="sip.example.com"/>`, err: true},

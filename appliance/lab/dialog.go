@@ -106,7 +106,7 @@ func (d *dialog) follow(ctx context.Context) error {
 	}
 	host, err := netip.ParseAddr(d.target.Host)
 	if err != nil {
-		return fmt.Errorf("Contact of the peer: %w", err)
+		return fmt.Errorf("contact of the peer: %w", err)
 	}
 	port := uint16(5060)
 	if d.target.Port != 0 {

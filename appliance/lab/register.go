@@ -27,6 +27,7 @@ type registration struct {
 	tag    string
 	seq    uint32
 	until  time.Time // registered until then
+	flow   bool      // the connection of that registration has not been lost since
 }
 
 func newRegistration(a *agent, account Account, retry time.Duration, note func(string, ...any), changed func()) *registration {
@@ -48,7 +49,10 @@ func (r *registration) registered() bool {
 // reachable reports whether, in addition, a request of the server can arrive:
 // over TCP the connection is open.
 func (r *registration) reachable() bool {
-	return r.registered() && r.a.connected(r.account.destination())
+	r.mu.Lock()
+	flow := r.flow
+	r.mu.Unlock()
+	return flow && r.registered() && r.a.connected(r.account.destination())
 }
 
 // snapshot returns the account as it is now.
@@ -91,7 +95,7 @@ func (r *registration) register(ctx context.Context, expires time.Duration) (tim
 		}
 	}
 	r.mu.Lock()
-	r.until = time.Now().Add(granted)
+	r.until, r.flow = time.Now().Add(granted), true
 	r.mu.Unlock()
 	r.changed()
 	return granted, nil
@@ -182,8 +186,11 @@ func (r *registration) keep(ctx context.Context, granted time.Duration) {
 	}
 }
 
-// reconnect makes keep register at once.
+// reconnect makes keep register at once, because the connection was lost.
 func (r *registration) reconnect() {
+	r.mu.Lock()
+	r.flow = false
+	r.mu.Unlock()
 	select {
 	case r.again <- struct{}{}:
 	default:
