@@ -7,9 +7,9 @@
 // its caller. It does not transcode; two sides without a common codec get
 // [ErrNoCommonCodec].
 //
-// Goroutines: [Relay.Run] starts one per socket (four for a call) and one that
-// waits for the end; it returns when all of them have. Nothing else here
-// starts a goroutine. All methods of [Stream] and [PortPool] may be called at
+// Goroutines: [Relay.Run] starts one per socket, four for a call, sends the
+// keep-alives in its own, and returns when the four have ended. Nothing else
+// here starts a goroutine. All methods of [Stream] and [PortPool] may be called at
 // any time from any goroutine.
 //
 // Sources: RFC 3550 (RTP, statistics), RFC 3551 (static payload types), RFC

@@ -174,7 +174,7 @@ func FuzzPacket(f *testing.F) {
 				}
 			}
 			buf := append(make([]byte, 0, maxPacket+tagRoom), packet...)
-			there, now := &flow{from: a, to: b}, time.Unix(1000, 0)
+			there, now := &flow{from: a, to: b, log: silent}, time.Unix(1000, 0)
 			if control {
 				there.rtcp(buf, make([]byte, 0, maxPacket+2*tagRoom), netip.AddrPortFrom(phoneAddr.Addr(), phoneAddr.Port()+1), now)
 				if got := out(outRTCP); got != nil && secure && len(packet) > 8 && bytes.Contains(got, packet[8:]) && len(packet) > 16 {
@@ -195,7 +195,7 @@ func FuzzPacket(f *testing.F) {
 					t.Fatal("not RTP")
 				}
 			}
-			back := &flow{from: b, to: a}
+			back := &flow{from: b, to: a, log: silent}
 			back.rtp(append(make([]byte, 0, maxPacket+tagRoom), packet...), nil, gatewayAddr, now)
 			if n := a.Stats().Sent; secure && n > 0 {
 				t.Fatal("unauthenticated packet passed")

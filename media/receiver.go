@@ -53,6 +53,9 @@ func (r *receiver) setRemote(rtp, rtcp netip.AddrPort) {
 	defer r.mu.Unlock()
 	r.rtp.setRemote(rtp)
 	r.rtcp.setRemote(rtcp)
+	if rtp.IsValid() && !rtcp.IsValid() { // no RTCP there: the old place does not count any more
+		r.rtcp = latch{learn: r.rtcp.learn, secure: r.rtcp.secure, host: r.rtcp.host}
+	}
 }
 
 func (r *receiver) setCrypto(key *Crypto) error {

@@ -78,7 +78,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		stop()
 	}
 	var wg sync.WaitGroup
-	for _, f := range []flow{{from: r.a, to: r.b}, {from: r.b, to: r.a}} {
+	for _, f := range []flow{{from: r.a, to: r.b, log: r.opt.Log}, {from: r.b, to: r.a, log: r.opt.Log}} {
 		for _, p := range []pump{f.rtpPump(), f.rtcpPump()} {
 			// A deadline in the past may be left from an earlier run.
 			if err := p.conn.SetReadDeadline(time.Time{}); err != nil {
@@ -204,6 +204,14 @@ func (p pump) run(ctx context.Context) error {
 type flow struct {
 	from, to *Stream
 	numbers  numbers
+	log      *slog.Logger
+}
+
+// learnt sends from now on to where the packets of that side come from.
+func (f *flow) learnt(src netip.AddrPort, control bool) {
+	if f.from.send.learnt(src, control) {
+		f.log.Info("media comes from another address than the SDP says", "leg", f.from.cfg.Name, "ip", src.String(), "rtcp", control)
+	}
 }
 
 func (f *flow) rtp(b, _ []byte, src netip.AddrPort, now time.Time) {
@@ -212,7 +220,7 @@ func (f *flow) rtp(b, _ []byte, src netip.AddrPort, now time.Time) {
 		return
 	}
 	if moved {
-		f.from.send.learnt(src, false)
+		f.learnt(src, false)
 	}
 	pt, ok := f.numbers.of(f.from, f.to, b[1]&0x7f)
 	if !ok {
@@ -231,7 +239,7 @@ func (f *flow) rtcp(b, scratch []byte, src netip.AddrPort, now time.Time) {
 		return
 	}
 	if moved {
-		f.from.send.learnt(src, true)
+		f.learnt(src, true)
 	}
 	b = scrubRTCP(scratch, b, &f.to.send.idle.cname)
 	if len(b) == 0 {

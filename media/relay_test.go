@@ -155,7 +155,7 @@ func TestRelaySRTP(t *testing.T) {
 	for i := range 100 {
 		there, back := rtpPacket(1, uint16(65500+i), 0), rtpPacket(2, uint16(i), 0)
 		phone.send(phone.rtp, there, a.rtpAddr())
-		got, err := in.DecryptRTP(nil, mediaOf(t, gw, in), nil)
+		got, err := in.DecryptRTP(nil, mediaOf(t, gw), nil)
 		if err != nil || !bytes.Equal(got, there) {
 			t.Fatalf("packet %d to the gateway: %v", i, err)
 		}
@@ -180,7 +180,7 @@ func TestRelaySRTP(t *testing.T) {
 }
 
 // mediaOf skips the opening packets, which are of a number not agreed on.
-func mediaOf(t testing.TB, gw *peer, _ any) []byte {
+func mediaOf(t testing.TB, gw *peer) []byte {
 	t.Helper()
 	for {
 		b := gw.read(gw.rtp, soon)
@@ -218,6 +218,88 @@ func TestNattedWaitsForCrypto(t *testing.T) {
 	}
 	if n := b.Stats().Dropped.NotConnected; n != 3 {
 		t.Errorf("NotConnected = %d, want 3", n)
+	}
+}
+
+// A gateway behind its own NAT sends from another address than its SDP says:
+// the first packet that proves itself shows where to send to, RTCP likewise.
+func TestNattedLearns(t *testing.T) {
+	phone, gw, a, b, send, recv := secureCall(t)
+	start(t, a, b)
+	if err := b.SetCrypto(send, recv); err != nil {
+		t.Fatal(err)
+	}
+	b.SetRemote(netip.MustParseAddrPort("127.0.0.99:9"), netip.AddrPort{})
+	in, out := far(t, send), far(t, recv)
+	gw.send(gw.rtp, protect(t, out, rtpPacket(2, 1, 0)), b.rtpAddr())
+	if phone.read(phone.rtp, soon) == nil {
+		t.Fatal("the gateway's first packet did not pass")
+	}
+	sealed, err := out.EncryptRTCP(nil, compound(t, &rtcp.ReceiverReport{SSRC: 2}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw.send(gw.rtcp, sealed, b.rtcpAddr())
+	if phone.read(phone.rtcp, soon) == nil {
+		t.Fatal("the gateway's first RTCP did not pass")
+	}
+	phone.send(phone.rtp, rtpPacket(1, 1, 0), a.rtpAddr())
+	if _, err := in.DecryptRTP(nil, mediaOf(t, gw), nil); err != nil {
+		t.Fatal(err)
+	}
+	phone.send(phone.rtcp, compound(t, &rtcp.ReceiverReport{SSRC: 1}), a.rtcpAddr())
+	if _, err := in.DecryptRTCP(nil, gw.read(gw.rtcp, soon), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Stats().Remote; got != addrOf(gw.rtp) {
+		t.Errorf("Remote = %s, want %s", got, addrOf(gw.rtp))
+	}
+}
+
+// A phone that sends from another port than its SDP says.
+func TestSameHostLearns(t *testing.T) {
+	alice, bob, _, b := call(t)
+	a := NewStream(StreamConfig{Pair: openPair(t), Name: "alice", Learn: SameHost})
+	a.SetRemote(netip.MustParseAddrPort("127.0.0.1:9"), netip.AddrPort{})
+	start(t, a, b)
+	for i := range learnPackets {
+		alice.send(alice.rtp, rtpPacket(1, uint16(i), 0), a.rtpAddr())
+	}
+	if got := bob.read(bob.rtp, soon); got == nil || got[3] != learnPackets-1 {
+		t.Fatalf("first packet to pass = % x, want number %d", got, learnPackets-1)
+	}
+	bob.send(bob.rtp, rtpPacket(2, 1, 0), b.rtpAddr())
+	if alice.read(alice.rtp, soon) == nil {
+		t.Error("nothing is sent to where alice is")
+	}
+}
+
+// RTCP must not go on to a former place when the new one has none.
+func TestRemoteWithoutRTCP(t *testing.T) {
+	_, bob, a, b := call(t)
+	b.SetRemote(netip.MustParseAddrPort("127.0.0.1:65535"), netip.AddrPort{})
+	if to := b.send.rtcp.to; to.IsValid() {
+		t.Errorf("RTCP still goes to %s", to)
+	}
+	rr := compound(t, &rtcp.ReceiverReport{SSRC: 1})
+	if _, _, ok := b.recv.takeRTCP(rr, addrOf(bob.rtcp), time.Now()); ok {
+		t.Error("RTCP of the former place is still taken")
+	}
+	if !a.send.rtcp.to.IsValid() {
+		t.Error("the other leg lost its RTCP")
+	}
+}
+
+func TestRelayTicks(t *testing.T) {
+	_, _, a, b := call(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ticks := 0
+	if err := NewRelay(a, b, RelayOptions{Tick: func() {
+		if ticks++; ticks == 2 {
+			stop()
+		}
+	}}).Run(ctx); err != nil || ticks < 2 {
+		t.Errorf("%d ticks, %v", ticks, err)
 	}
 }
 

@@ -64,17 +64,23 @@ func (s *sender) setRemote(rtp, rtcp netip.AddrPort) {
 	}
 	s.rtp.set(rtp)
 	s.rtcp.set(rtcp)
+	if rtp.IsValid() && !rtcp.IsValid() { // nor may RTCP go to where the last call was
+		s.rtcp = target{}
+	}
 }
 
-// learnt moves the destination to where packets come from (RFC 4961).
-func (s *sender) learnt(to netip.AddrPort, control bool) {
+// learnt moves the destination to where packets come from (RFC 4961). It
+// returns whether that is another one than before.
+func (s *sender) learnt(to netip.AddrPort, control bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t := &s.rtp
 	if control {
-		s.rtcp.to = to
-	} else {
-		s.rtp.to = to
+		t = &s.rtcp
 	}
+	changed := t.to != to
+	t.to = to
+	return changed
 }
 
 func (s *sender) setCrypto(key *Crypto) error {
