@@ -163,7 +163,8 @@ func validURI(uri string) bool {
 	}
 	scheme := uriScheme(uri)
 	if scheme != "sip" && scheme != "sips" {
-		return scheme != ""
+		// sipgo reads letters only; nothing that a phone has is called otherwise.
+		return scheme != "" && !strings.ContainsAny(scheme, "0123456789+-.")
 	}
 	rest := uri[len(scheme)+1:]
 	rest, headers, _ := cutUserSafe(rest, '?')

@@ -175,6 +175,7 @@ type peer struct {
 	t    testing.TB
 	conn net.Conn
 	r    *bufio.Reader // streams only
+	buf  [65536]byte
 }
 
 func dialPeer(t testing.TB, network string, e *Endpoint) *peer {
@@ -216,12 +217,11 @@ func (p *peer) receive(limit time.Duration) string {
 		p.t.Fatal(err)
 	}
 	if p.r == nil {
-		b := make([]byte, 65536)
-		n, err := p.conn.Read(b)
+		n, err := p.conn.Read(p.buf[:])
 		if err != nil {
 			return ""
 		}
-		return string(b[:n])
+		return string(p.buf[:n])
 	}
 	var head bytes.Buffer
 	length := 0

@@ -115,11 +115,9 @@ func (m *message) unfold(line string, f *fault) *fault {
 	if len(last.value)+len(line) > maxLine {
 		return f.or(tooLarge("header line longer than 8192 bytes"))
 	}
+	line, f = oneLine(line, f)
 	last.value = strings.TrimSpace(last.value + " " + strings.TrimSpace(line))
 	m.odd = true
-	if strings.ContainsAny(line, "\r\n") {
-		return f.or(badRequest("line end within a header"))
-	}
 	return f
 }
 
@@ -129,9 +127,7 @@ func (m *message) scanField(line string, f *fault) *fault {
 	if !found || !isToken(trimmed) {
 		return f.or(badRequest("header line without a field name"))
 	}
-	if strings.ContainsAny(value, "\r\n") {
-		f = f.or(badRequest("line end within a header"))
-	}
+	value, f = oneLine(value, f)
 	if len(m.fields) == maxHeaders {
 		return f.or(tooLarge("more than 100 header lines"))
 	}
@@ -139,6 +135,15 @@ func (m *message) scanField(line string, f *fault) *fault {
 	m.odd = m.odd || trimmed != name || len(name) == 1 && !strings.ContainsAny(name, "cftmivlCFTMIVL")
 	m.fields = append(m.fields, field{canonicalName(trimmed), strings.TrimSpace(value)})
 	return f
+}
+
+// oneLine refuses half a line end within a header, and takes it out, so that
+// an answer that repeats the header has no line of the sender's making.
+func oneLine(s string, f *fault) (string, *fault) {
+	if !strings.ContainsAny(s, "\r\n") {
+		return s, f
+	}
+	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s), f.or(badRequest("line end within a header"))
 }
 
 // scanStart reads the request line or the status line (RFC 3261 §7.1, §7.2).
@@ -149,8 +154,9 @@ func (m *message) scanStart(line string) *fault {
 	}
 	if strings.HasPrefix(line, "SIP/") {
 		version, rest, _ := strings.Cut(line, " ")
-		code, _, _ := strings.Cut(rest, " ")
+		code, _, phrase := strings.Cut(rest, " ")
 		m.version, m.status = version, -1
+		m.odd = !phrase || strings.ContainsAny(line, "\r\n") // written anew without its phrase
 		if n, err := strconv.Atoi(code); err == nil && len(code) == 3 {
 			m.status = n
 		}

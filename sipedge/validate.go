@@ -324,10 +324,12 @@ func judgeRequest(m *message) *fault {
 // judgeURI is of RFC 3261 §8.2.2.1.
 func judgeURI(m *message) *fault {
 	switch scheme := uriScheme(m.uri); {
-	case scheme == "" || !validURI(m.uri):
+	case scheme == "":
 		return badRequest("unreadable request URI")
 	case scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return &fault{status: 416, reason: "Unsupported URI Scheme", detail: "scheme " + clip(scheme)}
+	case !validURI(m.uri):
+		return badRequest("unreadable request URI")
 	case scheme != "tel":
 		if _, _, headers := cutUserSafe(m.uri, '?'); headers {
 			// §19.1.1: headers in a Request-URI are not allowed, and never acted on.

@@ -47,16 +47,12 @@ func parseVia(s string) (v via, ok bool) {
 	if v.host, v.port, ok = splitHostPort(strings.Join(last[1:], "")); !ok || !isToken(v.transport) {
 		return v, false
 	}
-	for params != "" {
-		var p string
-		p, params, _ = cutUnquoted(params, ';')
-		name, value, _ := strings.Cut(p, "=")
-		if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
-			continue
-		}
-		v.params = append(v.params, param{name, strings.TrimSpace(value)})
+	// sipgo loses its way in quoted values, which nobody puts here.
+	if strings.Contains(params, `"`) {
+		return v, false
 	}
-	return v, true
+	v.params, ok = parseParams(params)
+	return v, ok
 }
 
 // splitHostPort reads host, host:port, [v6] or [v6]:port. A port out of range
