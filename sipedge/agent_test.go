@@ -563,7 +563,7 @@ func (r *callRig) ended(n int) CallRecord {
 }
 
 // newCallRig starts a site. withGateway adds an uplink to a gateway of the test.
-func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig)) *callRig {
+func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig), hurry ...func(*callTimes)) *callRig {
 	t.Helper()
 	rig := &callRig{t: t, dir: testDirectory()}
 	log := slog.New(slog.DiscardHandler)
@@ -604,6 +604,9 @@ func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig)) *cal
 	rig.server, err = NewServer(cfg, rig.ep, rig.dir, uplink, rig, rig.tell, log)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, h := range hurry {
+		h(&rig.server.times)
 	}
 	rig.run()
 	return rig

@@ -12,15 +12,8 @@ import (
 	"patchbay/appliance/story"
 )
 
-// Times of a branch.
-const (
-	// A phone on the LAN and a gateway say at least 100 at once. One that
-	// says nothing for so long is not there (Timer B would take 32 s).
-	firstAnswer          = 8 * time.Second
-	firstAnswerEmergency = 5 * time.Second // then the next way out is tried
-	// RFC 3261 §9.1: a cancelled INVITE that gets no final answer within 64*T1 is over.
-	cancelLimit = 34 * time.Second
-)
+// RFC 3261 §9.1: a cancelled INVITE that gets no final answer within 64*T1 is over.
+const cancelLimit = 34 * time.Second
 
 // errSilentPeer is why a branch failed that never got any answer.
 var errSilentPeer = &StatusError{Status: 480, Phrase: "The Other Side Does Not Answer", Reason: story.NobodyThere}
@@ -166,9 +159,9 @@ func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request) {
 
 func (b *branch) patience() time.Duration {
 	if b.c.route.Emergency {
-		return firstAnswerEmergency
+		return b.c.s.times.firstEmergency
 	}
-	return firstAnswer
+	return b.c.s.times.first
 }
 
 // tell hands an answer to the call; it is false if the call gave the branch up.

@@ -569,6 +569,50 @@ func TestRingTimeout(t *testing.T) {
 	rig.ended(1)
 }
 
+func TestPhoneThatIsNotThere(t *testing.T) {
+	rig := newCallRig(t, false, nil, func(c *callTimes) { c.first = 100 * time.Millisecond })
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.dial("102", one.sdp(""))
+	if res := one.response(480, sip.INVITE); res.Reason != "The Other Side Does Not Answer" {
+		t.Errorf("phrase %q", res.Reason)
+	}
+	// It wakes up late: nobody wants its answer any more.
+	in := two.take()
+	two.send(two.reply(in.taken, 200, "OK", in.tag(), two.sdp("")))
+	two.request(sip.ACK)
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+func TestNoAckEndsBothLegs(t *testing.T) {
+	rig := newCallRig(t, false, nil, func(c *callTimes) { c.ack = 700 * time.Millisecond })
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	one.dial("102", one.sdp(""))
+	two.take().answer(two.sdp(""))
+	one.response(200, sip.INVITE)
+	for _, a := range []*agent{one, two} {
+		a.send(a.reply(a.request(sip.BYE), 200, "OK", "", ""))
+	}
+	rig.ended(1)
+}
+
+func TestSilentCallEnds(t *testing.T) {
+	rig := newCallRig(t, false, nil, func(c *callTimes) { c.silence, c.watch = 150*time.Millisecond, 20*time.Millisecond })
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	two.register(rig.ep.Addrs()[0])
+	out := one.dial("102", one.sdp(""))
+	two.take().answer(two.sdp(""))
+	out.connected()
+	for _, a := range []*agent{one, two} {
+		a.send(a.reply(a.request(sip.BYE), 200, "OK", "", ""))
+	}
+	if rec := rig.ended(1); rec.Reason != string(story.NoAudio) || rec.Status != 200 {
+		t.Errorf("record: %+v", rec)
+	}
+}
+
 func TestFlowLost(t *testing.T) {
 	rig := newCallRig(t, false, nil)
 	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "tcp", 2)

@@ -16,9 +16,9 @@ import (
 )
 
 // upRig is a site whose uplink is up.
-func upRig(t testing.TB) *callRig {
+func upRig(t testing.TB, hurry ...func(*callTimes)) *callRig {
 	t.Helper()
-	rig := newCallRig(t, true, nil)
+	rig := newCallRig(t, true, nil, hurry...)
 	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	if err := rig.uplink.Hurry(ctx); err != nil {
@@ -254,6 +254,31 @@ func TestEmergency(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A gateway that takes the INVITE under the caller's line and says nothing
+// costs a few seconds, then the site line is tried; the first is cancelled
+// should it come to life.
+func TestEmergencySilentLine(t *testing.T) {
+	rig := upRig(t, func(c *callTimes) { c.firstEmergency = 100 * time.Millisecond })
+	audio := newSecureAudio(t, rig.gw)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	out := one.dial("112", one.sdp(""))
+	silent := rig.gw.take()
+	in := rig.gw.take()
+	if got := in.taken.From().Address.User; got != "site" {
+		t.Errorf("second try under %q", got)
+	}
+	in.answer(audio.sdp(1))
+	out.connected()
+	silent.ring()
+	if got := rig.gw.request(sip.CANCEL); got.CallID().Value() != silent.callID {
+		t.Error("the wrong call is cancelled")
+	}
+	rig.gw.send(rig.gw.reply(silent.taken, 487, "Request Terminated", silent.tag(), ""))
+	out.hangUp()
+	rig.gw.send(rig.gw.reply(rig.gw.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
 }
 
 func TestEmergencyNotReached(t *testing.T) {

@@ -34,6 +34,25 @@ const (
 	lingering  = 8 * time.Second // a dialog is known after its end, for a BYE that crossed ours
 )
 
+// callTimes are the limits of time within a call; tests shorten them.
+type callTimes struct {
+	// A phone on the LAN and a gateway say at least 100 at once. One that
+	// says nothing for so long is not there (Timer B would take 32 s).
+	first          time.Duration
+	firstEmergency time.Duration // then the next way out is tried
+	ack            time.Duration // RFC 3261 §13.3.1.4: 64*T1 without ACK ends the call
+	// Without a packet on either leg for so long the call is dead: both
+	// phones lost power, or both BYEs got lost.
+	silence time.Duration
+	hold    time.Duration // on hold silence is what was agreed
+	watch   time.Duration // how often that is looked at
+}
+
+var usualTimes = callTimes{
+	first: 8 * time.Second, firstEmergency: 5 * time.Second, ack: 32 * time.Second,
+	silence: 2 * time.Minute, hold: time.Hour, watch: 5 * time.Second,
+}
+
 // Server routes and carries the calls of the site, between the phones of an
 // [Endpoint] and the gateway behind an [Uplink].
 type Server struct {
@@ -47,6 +66,7 @@ type Server struct {
 	record   func(mac.Addr, story.Event)
 	log      *slog.Logger
 	now      func() time.Time
+	times    callTimes
 
 	ctx    context.Context // ends when nothing may be sent any more
 	cancel context.CancelFunc
@@ -83,7 +103,7 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 	}
 	s := &Server{
 		cfg: cfg, ep: ep, accounts: accounts, uplink: uplink, store: calls, record: record,
-		log: log.With("component", "sip"), now: cfg.Now,
+		log: log.With("component", "sip"), now: cfg.Now, times: usualTimes,
 		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -11,16 +11,8 @@ import (
 	"patchbay/media"
 )
 
-// Times of a call that is up.
-const (
-	ackLimit   = 64 * 500 * time.Millisecond // RFC 3261 §13.3.1.4: 64*T1 without ACK ends the call
-	renegotime = 34 * time.Second            // for the answer to a re-INVITE
-	watchEvery = 5 * time.Second
-	// Without a packet on either leg for so long the call is dead: both phones
-	// lost power, or both BYEs got lost.
-	silenceLimit = 2 * time.Minute
-	holdLimit    = time.Hour // on hold silence is what was agreed
-)
+// renegotime is how long the answer to a passed-on offer may take.
+const renegotime = 34 * time.Second
 
 // unacked is a 2xx to an INVITE of a peer that is sent again until the ACK comes.
 type unacked struct {
@@ -45,7 +37,7 @@ func (c *call) await(l *leg, r *Request, res *sip.Response, x *exchange, invite 
 	now := time.Now()
 	return &unacked{
 		leg: l, r: r, res: res, x: x, invite: invite,
-		interval: sip.T1, again: now.Add(sip.T1), until: now.Add(ackLimit),
+		interval: sip.T1, again: now.Add(sip.T1), until: now.Add(c.s.times.ack),
 	}
 }
 
@@ -54,7 +46,7 @@ func (c *call) await(l *leg, r *Request, res *sip.Response, x *exchange, invite 
 func (c *call) talk() error {
 	repeat := time.NewTicker(sip.T1 / 2)
 	defer repeat.Stop()
-	watch := time.NewTicker(watchEvery)
+	watch := time.NewTicker(c.s.times.watch)
 	defer watch.Stop()
 	cancelled := c.r.Context().Done()
 	for {
@@ -127,9 +119,9 @@ func (c *call) watch(now time.Time) error {
 			last = t
 		}
 	}
-	limit := silenceLimit
+	limit := c.s.times.silence
 	if c.a.onHold() || c.b.onHold() {
-		limit = holdLimit
+		limit = c.s.times.hold
 	}
 	if now.Sub(last) > limit {
 		return &StatusError{Status: 408, Phrase: "No Audio", Reason: story.NoAudio}
