@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -173,38 +174,41 @@ func (b *testBox) serveFile(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.WriteString(w, body)
 }
 
+// file renders a file by the examples of the vendors' documents.
 func (b *testBox) file(name string, owner mac.Addr) (string, bool) {
-	own, host, port := owner.Hex(), b.sip.Addr().String(), int(b.sip.Port())
-	password := func(user string) string { return "secret-" + user }
-	label := func(user string) string {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if l := b.labels[user]; l != "" {
-			return l
-		}
-		return "nobody"
-	}
-	one, two := own+"-1", own+"-2"
-	tcp := b.transport == "tcp"
+	own := owner.Hex()
 	switch name {
 	case "y000000000108.cfg":
 		return "#!version:1.0.0.1\n## the file of the model\naccount.1.label = overwritten\nsip.notify_reboot_enable = 0\n", true
 	case own + ".cfg":
-		if strings.HasPrefix(own, "64167f") { // one file is enough for a VVX
-			return fmt.Sprintf(`<polycomConfig reg.1.address="%s" reg.1.auth.userId="%s" reg.1.auth.password="%s" reg.1.label="%s"
- reg.1.server.1.address="%s" reg.1.server.1.port="%d" reg.1.server.1.expires="120" reg.1.server.1.transport="%s"/>`,
-				one, one, password(one), label(one), host, port, map[bool]string{false: "DNSnaptr", true: "TCPpreferred"}[tcp]), true
-		}
-		if strings.HasPrefix(own, "482567") {
+		switch own[:6] {
+		case "64167f": // one file is enough for a VVX
+			kind := map[string]string{"udp": "DNSnaptr", "tcp": "TCPpreferred"}[b.transport]
+			return b.fill(`<polycomConfig reg.1.address="USER" reg.1.auth.userId="USER" reg.1.auth.password="PASS" reg.1.label="LABEL"
+ reg.1.server.1.address="HOST" reg.1.server.1.port="PORT" reg.1.server.1.expires="120" reg.1.server.1.transport="KIND"/>`, own, 1, kind), true
+		case "482567":
 			return `<?xml version="1.0" encoding="UTF-8"?>
 <APPLICATION APP_FILE_PATH="" CONFIG_FILES="[PHONE_MAC_ADDRESS]-reg.cfg, site.cfg" LOG_FILE_DIRECTORY="logs"/>`, true
 		}
-		kind := map[bool]int{false: 0, true: 1}[tcp]
-		text := "#!version:1.0.0.1\n"
-		for i, user := range []string{one, two} {
-			n := i + 1
-			text += strings.NewReplacer("N", strconv.Itoa(n), "USER", user, "LABEL", label(user), "PASS", password(user),
-				"HOST", host, "PORT", strconv.Itoa(port), "KIND", strconv.Itoa(kind)).Replace(`
+		kind := map[string]string{"udp": "0", "tcp": "1"}[b.transport]
+		return "#!version:1.0.0.1\n" + b.fill(yealinkAccount, own, 1, kind) + b.fill(yealinkAccount, own, 2, kind), true
+	case own + "-reg.cfg":
+		kind := map[string]string{"udp": "UDPOnly", "tcp": "TCPOnly"}[b.transport]
+		return b.fill(`<polycomConfig><reg reg.1.address="USER" reg.1.auth.userId="USER" reg.1.auth.password="PASS" reg.1.label="LABEL"
+ reg.1.server.1.expires="120" reg.1.server.1.transport="KIND"/></polycomConfig>`, own, 1, kind), true
+	case "site.cfg":
+		return b.fill(`<polycomConfig><x voIpProt.server.1.address="HOST" voIpProt.server.1.port="PORT" reg.1.label="loses"/></polycomConfig>`, own, 1, ""), true
+	case "8841-3PCC.xml", "ATA191-MPP.xml":
+		return "<flat-profile><Profile_Rule ua=\"na\">[--alias b] " + b.http.URL + "/$MA.xml</Profile_Rule></flat-profile>", true
+	case own + ".xml":
+		kind := strings.ToUpper(b.transport)
+		return "<?xml version=\"1.0\"?>\n<flat-profile>\n<Profile_Rule>" + b.http.URL + "/$MA.xml</Profile_Rule>" +
+			b.fill(ciscoLine, own, 1, kind) + b.fill(ciscoLine, own, 2, kind) + "</flat-profile>", true
+	}
+	return "", false
+}
+
+const yealinkAccount = `
 account.N.enable = 1
 account.N.label = LABEL
 account.N.user_name = USER
@@ -214,32 +218,23 @@ account.N.sip_server.1.address = HOST
 account.N.sip_server.1.port = PORT
 account.N.sip_server.1.transport_type = KIND
 account.N.sip_server.1.expires = 120
-`)
-		}
-		return text, true
-	case own + "-reg.cfg":
-		kind := map[bool]string{false: "UDPOnly", true: "TCPOnly"}[tcp]
-		return fmt.Sprintf(`<polycomConfig><reg reg.1.address="%s" reg.1.auth.userId="%s" reg.1.auth.password="%s" reg.1.label="%s"
- reg.1.server.1.expires="120" reg.1.server.1.transport="%s"/></polycomConfig>`, one, one, password(one), label(one), kind), true
-	case "site.cfg":
-		return fmt.Sprintf(`<polycomConfig><x voIpProt.server.1.address="%s" voIpProt.server.1.port="%d" reg.1.label="loses"/></polycomConfig>`, host, port), true
-	case "8841-3PCC.xml", "ATA191-MPP.xml":
-		return "<flat-profile><Profile_Rule ua=\"na\">[--alias b] " + b.http.URL + "/$MA.xml</Profile_Rule></flat-profile>", true
-	case own + ".xml":
-		kind := map[bool]string{false: "UDP", true: "TCP"}[tcp]
-		text := "<?xml version=\"1.0\"?>\n<flat-profile>\n<Profile_Rule>" + b.http.URL + "/$MA.xml</Profile_Rule>"
-		for i, user := range []string{one, two} {
-			n := i + 1
-			text += strings.NewReplacer("#", strconv.Itoa(n), "USER", user, "LABEL", label(user), "PASS", password(user),
-				"HOST", host, "PORT", strconv.Itoa(port), "KIND", kind).Replace(`
+`
+
+const ciscoLine = `
 <Line_Enable_#_ ua="na">Yes</Line_Enable_#_><User_ID_#_>USER</User_ID_#_><Password_#_>PASS</Password_#_>
 <Display_Name_#_>LABEL</Display_Name_#_><Proxy_#_>HOST:PORT</Proxy_#_><SIP_Transport_#_>KIND</SIP_Transport_#_>
 <Register_Expires_#_>120</Register_Expires_#_>
-`)
-		}
-		return text + "</flat-profile>", true
-	}
-	return "", false
+`
+
+// fill puts an account into a text.
+func (b *testBox) fill(text, own string, slot int, kind string) string {
+	n := strconv.Itoa(slot)
+	user := own + "-" + n
+	b.mu.Lock()
+	label := cmp.Or(b.labels[user], "nobody")
+	b.mu.Unlock()
+	return strings.NewReplacer("N.", n+".", "#", n, "USER", user, "LABEL", label, "PASS", "secret-"+user,
+		"HOST", b.sip.Addr().String(), "PORT", strconv.Itoa(int(b.sip.Port())), "KIND", kind).Replace(text)
 }
 
 func (b *testBox) dhcpAddr() netip.AddrPort { return b.dhcp.LocalAddr().(*net.UDPAddr).AddrPort() }

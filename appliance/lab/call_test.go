@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -108,7 +109,41 @@ func TestCallsThatFail(t *testing.T) {
 			}
 		})
 	}
+	t.Run("nobody answers and the caller gives up", func(t *testing.T) {
+		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := one.Dial(short, 1, "00562b884104-2", time.Second); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("err = %v, want the end of the context", err)
+		}
+	})
 	if _, err := one.Dial(ctx, 7, "12", 0); !errors.Is(err, ErrNotReady) {
 		t.Errorf("dial from an account that is not there: %v, want ErrNotReady", err)
+	}
+}
+
+func TestPowerCutInACall(t *testing.T) {
+	b := newTestBox(t, "udp")
+	one, two := booted(t, b, YealinkT46U()), booted(t, b, PolyEdgeE450())
+	ctx := within10s(t)
+	there, err := one.Dial(ctx, 1, "482567450a02-1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := two.NextCall(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.PowerOff()
+	if err := there.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("the call of a phone without power: %v", err)
+	}
+	select {
+	case <-here.Done():
+		t.Error("the other phone was told of a power cut")
+	case <-time.After(100 * time.Millisecond):
+	}
+	two.Close() // hangs up into the void
+	if err := here.Wait(ctx); err == nil {
+		t.Error("hanging up was answered by nobody and is no error")
 	}
 }

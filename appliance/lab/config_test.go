@@ -232,6 +232,7 @@ func TestBootURL(t *testing.T) {
 		want  string // of a file under it; empty: refused
 	}{
 		{YealinkT46U(), "http://192.0.2.1/", "http://192.0.2.1/a.cfg"},
+		{YealinkT46U(), "http://192.0.2.1", "http://192.0.2.1/a.cfg"},
 		{YealinkT46U(), "http://192.0.2.1:8080/lang_de", "http://192.0.2.1:8080/lang_de/a.cfg"},
 		{PolyEdgeE450(), "http://192.0.2.1/p/master.cfg", "http://192.0.2.1/p/a.cfg"},
 		{PolyEdgeE450(), "192.0.2.1", ""}, // FTP

@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-var (
-	// errNotFound is a 404, which is an answer and no fault for most files.
-	errNotFound = errors.New("not found")
-	errNoConfig = errors.New("no configuration for this phone")
-)
+// ErrNotFound is wrapped by what a 404 leads to, which is an answer and no
+// fault for most files.
+var ErrNotFound = errors.New("not found")
+
+var errNoConfig = errors.New("no configuration for this phone")
 
 const (
 	maxFile      = 1 << 20
@@ -98,7 +98,7 @@ func (f *fetcher) at(name string) string {
 	u := *f.base
 	dir := u.Path
 	// A path that ends in a file name stands for its folder.
-	if strings.Contains(path.Base(dir), ".") {
+	if dir != "" && strings.Contains(path.Base(dir), ".") {
 		dir = path.Dir(dir)
 	}
 	u.Path = "/" + strings.TrimPrefix(strings.TrimSuffix(dir, "/")+"/"+strings.TrimPrefix(name, "/"), "/")
@@ -152,14 +152,14 @@ func (f *fetcher) do(ctx context.Context, method, target string, body []byte) ([
 			return nil, nil
 		}
 	case http.StatusNotFound:
-		return nil, fmt.Errorf("%s %s: %w", method, target, errNotFound)
+		return nil, fmt.Errorf("%s %s: %w", method, target, ErrNotFound)
 	}
 	return nil, fmt.Errorf("%s %s: %s", method, target, res.Status)
 }
 
 // optional makes no file of a 404.
 func optional(b []byte, err error) ([]byte, error) {
-	if errors.Is(err, errNotFound) {
+	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
 	return b, err

@@ -194,7 +194,7 @@ func (f *fetcher) fetchCisco(ctx context.Context, fresh *changes) (settings, err
 		}
 		done[target] = true
 		body, err := f.do(ctx, http.MethodGet, target, nil)
-		if errors.Is(err, errNotFound) {
+		if errors.Is(err, ErrNotFound) {
 			err = fmt.Errorf("%w: %w", errNoConfig, err)
 		}
 		if err != nil {

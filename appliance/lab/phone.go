@@ -261,5 +261,21 @@ func (p *Phone) Dial(ctx context.Context, slot int, number string, talk time.Dur
 	return r.dial(ctx, reg, number, talk)
 }
 
+// Fetch gets a file of the provisioning server as the phone would, from its
+// address and under its user agent. The error of a 404 wraps [ErrNotFound].
+func (p *Phone) Fetch(ctx context.Context, name string) ([]byte, error) {
+	r := p.running()
+	if r == nil {
+		return nil, fmt.Errorf("%s: fetch %s: %w", p.cfg.Name, name, ErrNotReady)
+	}
+	// One of its own, because a phone does one thing at a time with the other.
+	f, err := newFetcher(p.p, r.ip, r.fetch.base.String(), func(string, ...any) {})
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	return f.get(ctx, name)
+}
+
 // NextCall waits for the next call that came in and was answered.
 func (p *Phone) NextCall(ctx context.Context) (*Call, error) { return p.inbox.next(ctx) }

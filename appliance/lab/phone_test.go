@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -324,5 +325,30 @@ func TestManyPhones(t *testing.T) {
 	wg.Wait()
 	if n := b.bound(); n != 40 {
 		t.Errorf("%d bindings, want 40", n)
+	}
+}
+
+func TestStaticPhone(t *testing.T) {
+	b := newTestBox(t, "udp")
+	ip := netip.MustParseAddr(b.net + ".99")
+	p := YealinkT46U()
+	phone := b.phone(t, p, func(c *PhoneConfig) { c.Static, c.URL = ip, b.http.URL })
+	if err := phone.Boot(within10s(t)); !errors.Is(err, errNoConfig) {
+		t.Fatalf("Boot = %v before its address is approved, want errNoConfig", err)
+	}
+	b.mu.Lock()
+	b.leases[p.MAC] = ip
+	b.mu.Unlock()
+	if err := phone.Boot(within10s(t)); err != nil {
+		t.Fatal(err)
+	}
+	if phone.IP() != ip || len(b.messages) != 0 {
+		t.Errorf("address %v after %d DHCP messages, want %v after none", phone.IP(), len(b.messages), ip)
+	}
+	if _, err := phone.Fetch(within10s(t), "482567450a02.cfg"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("fetch another's file: %v, want ErrNotFound", err)
+	}
+	if body, err := phone.Fetch(within10s(t), p.MAC.Hex()+".cfg"); err != nil || len(body) == 0 {
+		t.Errorf("fetch its own file: %d bytes, %v", len(body), err)
 	}
 }
