@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -33,7 +34,10 @@ func newInventory(db *DB) *Inventory {
 func (v *Inventory) Inventory(ctx context.Context) (out enrol.Inventory, err error) {
 	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readAccounts, v.readLines, v.readAddresses} {
 		if err := read(ctx, &out); err != nil {
-			return enrol.Inventory{}, v.db.withFix(err)
+			if errors.Is(err, ErrKey) {
+				err = v.db.withFix(err)
+			}
+			return enrol.Inventory{}, err
 		}
 	}
 	return out, nil

@@ -56,24 +56,17 @@ func (r *rings) evict() {
 	delete(r.byMAC, oldest)
 }
 
-// of returns copies of the events of a phone, or of all if m is zero.
+// of returns copies of the events of a phone.
 func (r *rings) of(m mac.Addr, wanted func(id int64) bool) []Entry {
+	of, ok := r.byMAC[m]
+	if !ok {
+		return nil
+	}
 	var out []Entry
-	take := func(of *ring) {
-		for _, e := range of.entries {
-			if wanted(e.ID) {
-				out = append(out, e)
-			}
+	for _, e := range of.entries {
+		if wanted(e.ID) {
+			out = append(out, e)
 		}
-	}
-	if !m.IsZero() {
-		if of, ok := r.byMAC[m]; ok {
-			take(of)
-		}
-		return out
-	}
-	for _, of := range r.byMAC {
-		take(of)
 	}
 	return out
 }

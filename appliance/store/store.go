@@ -262,13 +262,23 @@ func (db *DB) Stats() Stats {
 func (db *DB) query(ctx context.Context, what string, scan func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := db.read.QueryContext(ctx, query, args...)
 	if err != nil {
-		return explain("read "+what, err)
+		return db.blame(what, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		if err := scan(rows); err != nil {
-			return explain("read "+what, err)
+			return db.blame(what, err)
 		}
 	}
-	return explain("read "+what, rows.Err())
+	return db.blame(what, rows.Err())
+}
+
+// blame explains an error of a read. Damage that shows only now names file
+// and fix as it does in Open: it is an error of the start all the same.
+func (db *DB) blame(what string, err error) error {
+	err = explain("read "+what, err)
+	if errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("database %s: %w", db.path, db.withFix(err))
+	}
+	return err
 }

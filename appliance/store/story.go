@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -184,7 +185,12 @@ func sameEntry(a, b Entry) bool { return a.ID == b.ID }
 func (s *Story) memory(m mac.Addr, wanted func(id int64) bool) []Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := s.recent.of(m, wanted)
+	// Of all phones what waits for the disk is enough; the rings would be
+	// thousands of events that are on disk already.
+	var out []Entry
+	if !m.IsZero() {
+		out = s.recent.of(m, wanted)
+	}
 	for i := range s.behind {
 		if e := &s.behind[i]; (m.IsZero() || e.MAC == m) && wanted(e.ID) {
 			out = append(out, *e)
@@ -290,11 +296,11 @@ func (s *Story) tidy(ctx context.Context) error {
 func (s *Story) trim(ctx context.Context, find, remove, m string, keep int) error {
 	var last int64
 	err := s.db.read.QueryRowContext(ctx, find, m, keep).Scan(&last)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
-		return explain("read story", err)
+		return s.db.blame("story", err)
 	}
 	for {
 		var n int64

@@ -8,7 +8,7 @@ import (
 
 // flushEvery is how long a write that is behind may wait: a binding has to
 // be on disk within a second.
-const flushEvery = 700 * time.Millisecond
+const flushEvery = 500 * time.Millisecond
 
 // tidyEvery is how often old rows are removed.
 const tidyEvery = time.Minute

@@ -188,7 +188,14 @@ func (w *writer) answer(jobs []*job, err error) {
 func (w *writer) together(jobs []*job) (err error) {
 	t := &tx{w}
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return explain("begin", err)
+		// A transaction that could not be rolled back is open still, and
+		// would be for ever. Usually there is none, and ROLLBACK says so.
+		if _, none := t.exec("ROLLBACK"); none != nil {
+			return explain("begin", err)
+		}
+		if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+			return explain("begin", err)
+		}
 	}
 	defer func() {
 		if err != nil {

@@ -131,6 +131,22 @@ func TestContextIsHonoured(t *testing.T) {
 	}
 }
 
+// TestOpenTransactionIsEnded leaves one open, as a failed rollback would.
+func TestOpenTransactionIsEnded(t *testing.T) {
+	db := fresh(t)
+	if _, err := db.conn.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if err := db.Leases().Put(t.Context(), lease(i)); err != nil {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if got, err := db.Leases().Leases(t.Context()); err != nil || len(got) != 2 {
+		t.Errorf("%d leases, %v; want 2", len(got), err)
+	}
+}
+
 // TestCloseAnswersAll closes while many write: each gets an answer, and
 // what was acknowledged is there.
 func TestCloseAnswersAll(t *testing.T) {

@@ -76,13 +76,7 @@ func (a *asker) run(m mac.Addr, p *asking) {
 		accounts := p.accounts
 		p.begun = true
 		a.mu.Unlock()
-		for _, acc := range accounts[:min(asksEach, len(accounts))] {
-			// An error is no failure of the edit: a phone that is not
-			// reached fetches when it starts, and its story tells the rest.
-			if err := a.notify.Resync(acc); err == nil {
-				break
-			}
-		}
+		a.tryEach(accounts[:min(asksEach, len(accounts))])
 		<-a.places
 		a.mu.Lock()
 		more = p.again
@@ -91,6 +85,22 @@ func (a *asker) run(m mac.Addr, p *asking) {
 			delete(a.phones, m)
 		}
 		a.mu.Unlock()
+	}
+}
+
+// tryEach asks over one account after the other until one is reached. That
+// none is, is no failure of the edit: the phone fetches when it starts, and
+// its story tells the rest.
+func (a *asker) tryEach(accounts []mac.Account) {
+	for _, acc := range accounts {
+		if a.notify.Resync(acc) == nil {
+			return
+		}
+		select {
+		case <-a.stop:
+			return
+		default:
+		}
 	}
 }
 
