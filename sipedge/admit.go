@@ -2,14 +2,22 @@ package sipedge
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 
 	"patchbay/appliance/story"
 )
 
 // admit judges a datagram. It returns the bytes that sipgo shall parse, or nil.
-func (e *Endpoint) admit(data []byte, flow Flow) []byte {
+func (e *Endpoint) admit(data []byte, flow Flow) (out []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.readPanicked(flow, v)
+			out = nil
+		}
+	}()
 	if len(bytes.Trim(data, "\r\n\x00")) == 0 {
 		return nil // keep-alive: it has done its work on the way here
 	}
@@ -28,6 +36,12 @@ func (e *Endpoint) admit(data []byte, flow Flow) []byte {
 		f = tooLarge("datagram longer than 32 KiB")
 	}
 	return e.admitMessage(&m, f, data, flow)
+}
+
+// readPanicked takes note of a fault of ours that one message has shown. The
+// reader goes on with the next.
+func (e *Endpoint) readPanicked(flow Flow, v any) {
+	e.log.Error("reading a message panicked", "peer", flow.Remote.String(), "err", fmt.Sprint(v), "stack", string(debug.Stack()))
 }
 
 // admitMessage judges a message that was split. It returns the bytes that

@@ -223,6 +223,8 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 
 // expected computes the response that the right password gives. Phones know
 // MD5, so MD5 it is; what protects it is the LAN and a generated password.
+// The uri is taken as it was sent: phones write other forms of it than the
+// request line has, and a response can't be used twice anyway.
 func (c *credentials) expected(method, password string) string {
 	ha1 := md5hex(c.username, c.realm, password)
 	ha2 := md5hex(method, c.uri)

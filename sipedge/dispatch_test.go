@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -109,14 +110,17 @@ func TestOrder(t *testing.T) {
 	})
 	p := dialPeer(t, "tcp", e)
 	p.register(1, 1, "not-a-stranger") // who may send more than a few
+	if err := p.conn.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
 	var all strings.Builder
 	for i := range n {
 		all.WriteString(p.request("MESSAGE", "sip:1@box", "a", "same", i+1))
 	}
-	go func() {
-		for p.receive(time.Second) != "" {
-		}
-	}()
+	var answers sync.WaitGroup
+	answers.Go(func() { _, _ = io.Copy(io.Discard, p.r) })
+	defer answers.Wait()
+	defer p.conn.Close()
 	p.send(all.String())
 	for i := range n {
 		select {

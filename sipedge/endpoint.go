@@ -74,6 +74,26 @@ var setGlobals = sync.OnceFunc(func() {
 func NewEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, whois Whois, bindings BindingStore,
 	registered func(mac.Account, netip.Addr), record func(mac.Addr, story.Event), log *slog.Logger,
 ) (*Endpoint, error) {
+	if len(cfg.Listen) == 0 {
+		return nil, errors.New("sip: no address to listen on")
+	}
+	e, err := newEndpoint(ctx, cfg, accounts, whois, bindings, registered, record, log)
+	if err != nil {
+		return nil, err
+	}
+	for _, addr := range cfg.Listen {
+		if err := e.listen(addr); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	e.location.moveTo(e.Addrs())
+	return e, nil
+}
+
+// newEndpoint makes an endpoint without sockets.
+func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, whois Whois, bindings BindingStore,
+	registered func(mac.Account, netip.Addr), record func(mac.Addr, story.Event), log *slog.Logger,
+) (*Endpoint, error) {
 	setGlobals()
 	if cfg.Expires == 0 {
 		cfg.Expires = time.Hour
@@ -84,11 +104,8 @@ func NewEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	if cfg.Tick == nil {
 		cfg.Tick = func() {}
 	}
-	if len(cfg.Listen) == 0 {
-		return nil, errors.New("sip: no address to listen on")
-	}
 	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
+	_, _ = rand.Read(secret) // never fails (crypto/rand)
 	e := &Endpoint{
 		cfg: cfg, accounts: accounts, whois: whois, registered: registered, record: record,
 		log: log, now: cfg.Now, decoy: rand.Text(),
@@ -102,11 +119,6 @@ func NewEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	e.limits = newLimiter(cfg.Now, e.location.knows)
 	if err := e.build(); err != nil {
 		return nil, err
-	}
-	for _, addr := range cfg.Listen {
-		if err := e.listen(addr); err != nil {
-			return nil, errors.Join(err, e.Close())
-		}
 	}
 	e.handleOwn()
 	return e, nil

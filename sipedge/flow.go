@@ -87,7 +87,7 @@ func (e *Endpoint) Write(f Flow, req *sip.Request) error {
 
 // prepare sets where a request goes and what its Via says.
 func (e *Endpoint) prepare(f Flow, req *sip.Request) error {
-	if f.stream() && !e.connected(f) {
+	if f.stream() && !e.connected(f) || !f.stream() && !e.listens(f.Local) {
 		return fmt.Errorf("send %s to %v: %w", req.Method, f.Remote, ErrFlowLost)
 	}
 	req.SetTransport(strings.ToUpper(f.Transport))
@@ -107,6 +107,16 @@ func (e *Endpoint) prepare(f Flow, req *sip.Request) error {
 		req.PrependHeader(via)
 	}
 	return nil
+}
+
+// listens says whether a UDP address is one of our listeners'.
+func (e *Endpoint) listens(local netip.AddrPort) bool {
+	for _, p := range e.packets {
+		if p.local == local {
+			return true
+		}
+	}
+	return false
 }
 
 // connected says whether the connection of a flow is open. The pool takes a

@@ -132,6 +132,22 @@ func (l *Location) restore(ctx context.Context) error {
 	return nil
 }
 
+// moveTo gives UDP bindings that came to a listener that is no more, because
+// the configuration was changed, to the one that stands in its place: sipgo
+// would bind the old address again.
+func (l *Location) moveTo(listeners []netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for a, b := range l.bindings {
+		if b.Flow().stream() || slices.Contains(listeners, b.Local) {
+			continue
+		}
+		i := max(0, slices.IndexFunc(listeners, func(at netip.AddrPort) bool { return at.Addr() == b.Local.Addr() }))
+		b.Local = listeners[i]
+		l.bindings[a] = b
+	}
+}
+
 // Binding returns the live binding of an account. A binding whose FlowLost is
 // set can't be reached until the phone comes back.
 func (l *Location) Binding(a mac.Account) (Binding, bool) {

@@ -227,6 +227,12 @@ func (s *stream) due() time.Time {
 // is none yet. An error ends the connection: after a message whose end is not
 // known nothing can be trusted (RFC 3261 §18.3).
 func (s *stream) next() (more bool, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.l.e.readPanicked(s.flow, v)
+			err = errors.New("panicked")
+		}
+	}()
 	if err := s.skipKeepAlive(); err != nil {
 		return false, err
 	}
