@@ -38,7 +38,7 @@ func Landing(name string, port uint16, ca []byte) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("landing page: %w", err)
 	}
-	page, err := template.New("landing.html").Funcs(template.FuncMap{"t": words.say}).ParseFS(templateFiles, "templates/landing.html")
+	page, err := template.New("landing.html").Funcs(template.FuncMap{"t": words.say, "groups": groups}).ParseFS(templateFiles, "templates/landing.html")
 	if err != nil {
 		return nil, fmt.Errorf("landing page: %w", err)
 	}

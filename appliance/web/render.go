@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"patchbay/appliance/health"
@@ -29,6 +30,8 @@ func loadPages(s *Server) (*pages, error) {
 		"when":   s.when,
 		"ago":    s.ago,
 		"iso":    func(t time.Time) string { return t.In(s.zone).Format(time.RFC3339) },
+		"upper":  strings.ToUpper,
+		"groups": groups,
 		"device": api.Printable, // what a device says of itself, on top of escaping
 	}
 	for _, name := range pageNames {

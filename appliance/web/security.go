@@ -98,6 +98,17 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 	})
 }
 
+// groups cuts a fingerprint into pieces of eight bytes, between which a line
+// may break.
+func groups(fingerprint string) []string {
+	const size = 8 * len("00:")
+	var out []string
+	for len(fingerprint) > size {
+		out, fingerprint = append(out, fingerprint[:size]), fingerprint[size:]
+	}
+	return append(out, fingerprint)
+}
+
 // Fingerprint is the SHA-256 of a certificate in the form that browsers show.
 func Fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)

@@ -265,12 +265,19 @@ func Span(d time.Duration) string {
 	days, hours, minutes, seconds := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60, int(d.Seconds())%60
 	switch {
 	case days > 0:
-		return fmt.Sprintf("%d d %d h", days, hours)
+		return units(days, "d", hours, "h")
 	case hours > 0:
-		return fmt.Sprintf("%d h %d min", hours, minutes)
+		return units(hours, "h", minutes, "min")
 	case minutes > 0:
-		return fmt.Sprintf("%d min %d s", minutes, seconds)
+		return units(minutes, "min", seconds, "s")
 	default:
 		return fmt.Sprintf("%d s", seconds)
 	}
+}
+
+func units(n int, unit string, rest int, small string) string {
+	if rest == 0 {
+		return fmt.Sprintf("%d %s", n, unit)
+	}
+	return fmt.Sprintf("%d %s %d %s", n, unit, rest, small)
 }

@@ -17,6 +17,8 @@ type Diagnosis struct {
 	// Approve is an address that the phone was refused from, and that an
 	// administrator may approve.
 	Approve netip.Addr `json:"approve,omitzero"`
+	// Window: the fix begins with opening the time for fetching.
+	Window bool `json:"window,omitempty"`
 }
 
 // Diagnose judges a phone by its state and the newest part of its story, newest
@@ -76,7 +78,7 @@ func refused(newest []Entry) (Diagnosis, bool) {
 				d.Approve = e.Args.IP
 				d.Fix = fmt.Sprintf("If %v is the address on its screen, approve it, then restart the phone.", e.Args.IP)
 			case story.WindowClosed:
-				d.Fix = "Open its time for fetching, then restart the phone."
+				d.Fix, d.Window = "Open its time for fetching, then restart the phone.", true
 			case story.AddressOfOther:
 				d.Fix = fmt.Sprintf("Find out which device has %v; two phones may have one address.", e.Args.IP)
 			}
@@ -89,7 +91,7 @@ func refused(newest []Entry) (Diagnosis, bool) {
 		case story.RegisterRefused:
 			return Diagnosis{
 				Text: "It tried to register and was refused: " + e.Args.Reason.Words() + ".",
-				Fix:  "Open its time for fetching, then restart the phone, so that it gets a fresh configuration.",
+				Fix:  "Open its time for fetching, then restart the phone, so that it gets a fresh configuration.", Window: true,
 			}, true
 		case story.Served, story.Ack, story.Registered, story.Approved, story.Window:
 			return Diagnosis{}, false

@@ -58,6 +58,9 @@ func TestDiagnose(t *testing.T) {
 			if d.OK != tc.ok || !strings.Contains(d.Text, tc.text) || !strings.Contains(d.Fix, tc.fix) {
 				t.Errorf("%+v", d)
 			}
+			if want := strings.Contains(d.Fix, "Open its time"); d.Window != want {
+				t.Errorf("window %v, want %v", d.Window, want)
+			}
 			if got := d.Approve; got.IsValid() != (tc.approve != "") || got.IsValid() && got.String() != tc.approve {
 				t.Errorf("approve %v, want %q", got, tc.approve)
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"patchbay/appliance/health"
@@ -258,6 +259,18 @@ type Entry struct {
 	Code      story.Code  `json:"code"`
 	Words     string      `json:"words"` // English
 	Args      story.Args  `json:"args"`
+}
+
+// troubles are the steps that should not have to be taken.
+var troubles = []story.Code{
+	story.Nak, story.Decline, story.NoOffer, story.Conflict, story.Refused,
+	story.RegisterRefused, story.Expired, story.FlowLost, story.BadMessage, story.CallFailed,
+}
+
+// Trouble reports whether the entry is worth a look by who asks why a phone
+// does not work.
+func (e Entry) Trouble() bool {
+	return slices.Contains(troubles, e.Code) && e.Args.Reason != story.Cancelled
 }
 
 // NewEntry says an event in words.

@@ -18,7 +18,8 @@
   const say = (key) => {
     if (!status) return;
     status.dataset.is = key;
-    if (status.textContent !== main.dataset[key]) status.textContent = main.dataset[key];
+    const words = main.getAttribute(`data-say-${key}`);
+    if (status.textContent !== words) status.textContent = words;
   };
 
   // A region that somebody is using with the keyboard waits until they leave.
