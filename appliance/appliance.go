@@ -147,10 +147,13 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 	return nil
 }
 
-// record puts an event on the story of a phone, and notes that the phone
-// lives if it was the phone that spoke.
+// record puts an event on the story of a phone, notes that the phone lives if
+// it was the phone that spoke, and ends an approval for once that was used.
 func (a *Appliance) record(m mac.Addr, e story.Event) {
 	a.db.Story().Record(m, e)
+	if e.Code == story.Served && e.Args.Evidence == mac.ApprovedOnce {
+		a.directory.Used(e.Args.IP)
+	}
 	if e.Dir == story.In {
 		a.directory.Saw(m)
 	}
@@ -218,6 +221,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		}
 	}
 	a.desk = enrol.NewDesk(a.directory, a.endpoint, opened, changed)
+	a.closers = append(a.closers, a.desk.Close)
 	return nil
 }
 

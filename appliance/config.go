@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -309,23 +310,38 @@ func (s *SiteLine) validate(v *faults, gateway bool) {
 	user, host, ok := strings.Cut(strings.TrimPrefix(s.AOR, "sip:"), "@")
 	v.check(strings.HasPrefix(s.AOR, "sip:") && ok && user != "" && host != "", "site_line.aor", s.AOR, `write it as "sip:site@example.com"`)
 	v.check(gateway, "site_line.aor", s.AOR, "set gateway.address too, or remove the [site_line] section")
-	if s.PasswordFile != "" {
-		_, err := os.Stat(s.PasswordFile)
-		v.check(err == nil, "site_line.password_file", s.PasswordFile, "name a file that this user can read, with the password on its first line")
-	}
+	_, err := s.Password()
+	v.check(err == nil, "site_line.password_file", s.PasswordFile, "name a file that this user can read, with the password on its first line")
 }
 
 // Password reads the first line of the password file; empty without a file.
+// Under systemd the file belongs to root, and the unit passes its content as
+// the credential site-line.password, which comes first.
 func (s *SiteLine) Password() (string, error) {
 	if s.PasswordFile == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(s.PasswordFile)
+	file := s.PasswordFile
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		if passed := filepath.Join(dir, "site-line.password"); readable(passed) {
+			file = passed
+		}
+	}
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("site_line.password_file: %w", err)
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	return strings.TrimSpace(line), nil
+}
+
+func readable(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
 }
 
 // faults collects what is wrong with a configuration.
