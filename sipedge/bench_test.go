@@ -12,8 +12,7 @@ import (
 // UDP on loopback, the peer's work included.
 func BenchmarkRegister(b *testing.B) {
 	s := newSite()
-	e := s.start(b, nil)
-	e.limits.phoneRate, e.limits.phoneBurst = 1e9, 1e9
+	e := s.start(b, func(e *Endpoint) { e.limits.phoneRate, e.limits.phoneBurst = 1e9, 1e9 })
 	p := dialPeer(b, "udp", e)
 	if msg := p.register(1, 1, "first"); !strings.HasPrefix(msg, "SIP/2.0 200") {
 		b.Fatal(msg)
@@ -35,8 +34,7 @@ func BenchmarkRegister(b *testing.B) {
 // endpoint is never idle.
 func BenchmarkRegisterParallel(b *testing.B) {
 	s := newSite()
-	e := s.start(b, nil)
-	e.limits.phoneRate, e.limits.phoneBurst = 1e9, 1e9
+	e := s.start(b, func(e *Endpoint) { e.limits.phoneRate, e.limits.phoneBurst = 1e9, 1e9 })
 	first := dialPeer(b, "udp", e)
 	first.register(1, 1, "first")
 	user := phoneMAC.Hex() + "-1"

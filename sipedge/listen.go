@@ -64,7 +64,7 @@ type packetListener struct {
 	local netip.AddrPort
 
 	stopped atomic.Bool
-	group   *errgroup.Group
+	group   errgroup.Group // the readers; one at a time but for their change
 }
 
 // String names the task.
@@ -72,10 +72,8 @@ func (p *packetListener) String() string { return "sip udp " + p.local.String() 
 
 // Run reads until ctx ends. It fails if the socket does.
 func (p *packetListener) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	p.group = g
 	p.serve(ctx)
-	if err := g.Wait(); err != nil {
+	if err := p.group.Wait(); err != nil {
 		return fmt.Errorf("%v: %w", p, err)
 	}
 	return nil

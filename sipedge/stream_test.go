@@ -52,8 +52,7 @@ func TestKeepAlive(t *testing.T) {
 // TestStreamFraming cuts a stream of three messages, one of them bad, in all
 // ways into two writes.
 func TestStreamFraming(t *testing.T) {
-	e := newSite().start(t, nil)
-	e.limits.phoneBurst = 1e6
+	e := newSite().start(t, func(e *Endpoint) { e.limits.phoneBurst = 1e6 })
 	first := dialPeer(t, "tcp", e)
 	first.register(1, 1, "known")
 	p := dialPeer(t, "tcp", e)
@@ -154,8 +153,7 @@ func TestTooManyConnections(t *testing.T) {
 // reader is replaced; nothing is lost while that happens.
 func TestManySources(t *testing.T) {
 	s := newSite()
-	e := s.start(t, nil)
-	e.limits.phoneRate, e.limits.phoneBurst = 1e6, 1e6
+	e := s.start(t, func(e *Endpoint) { e.limits.phoneRate, e.limits.phoneBurst = 1e6, 1e6 })
 	p := dialPeer(t, "udp", e)
 	p.register(1, 1, "known")
 	pool := e.UserAgent().TransportLayer().Pool("udp")
