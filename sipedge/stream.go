@@ -53,7 +53,7 @@ func (l *streamListener) Run(ctx context.Context) error {
 	l.ctx = ctx
 	l.mu.Unlock()
 	err := l.e.server.ServeTCP(l)
-	if err == nil || ctx.Err() != nil || l.stopped.Load() {
+	if ctx.Err() != nil || l.stopped.Load() {
 		return nil
 	}
 	return fmt.Errorf("%v: %w", l, err)
