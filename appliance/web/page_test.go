@@ -43,7 +43,7 @@ func TestPagesShow(t *testing.T) {
 			"was given 192.0.2.101 for 43200 seconds", "called +493012345678 through the gateway", `selected>Anna Beispiel (201)`, "events?after=11",
 		}, nil},
 		{"phone in another notation", "/phones/0015.654a.a937", []string{"SIP-T46U"}, nil},
-		{"phone that was refused", "/phones/" + static.String(), []string{"nothing says whose address this is", `value="192.0.2.44"`}, nil},
+		{"phone that was refused", "/phones/" + static.String(), []string{"nothing says that 192.0.2.44 is its address", "Approve 192.0.2.44", "nothing says whose address this is", `value="192.0.2.44"`}, nil},
 		{"phone that was never seen", "/phones/" + unborn.String(), []string{"It was never seen on the network.", "Nothing has happened yet."}, nil},
 		{"long story", "/phones/" + poly.String(), []string{"?before=131"}, nil},
 		{"older page of a story", "/phones/" + poly.String() + "?before=131", []string{"Older steps.", "?before=31"}, []string{"data-live"}},

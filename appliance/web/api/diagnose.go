@@ -76,6 +76,7 @@ func refused(newest []Entry) (Diagnosis, bool) {
 			switch e.Args.Reason {
 			case story.AddressUnknown:
 				d.Approve = e.Args.IP
+				d.Text = fmt.Sprintf("It asked for its configuration and was refused: nothing says that %v is its address.", e.Args.IP)
 				d.Fix = fmt.Sprintf("If %v is the address on its screen, approve it, then restart the phone.", e.Args.IP)
 			case story.WindowClosed:
 				d.Fix, d.Window = "Open its time for fetching, then restart the phone.", true

@@ -42,7 +42,7 @@ func TestDiagnose(t *testing.T) {
 		{"address only", []Account{{Slot: 1, State: Seen}}, []story.Event{code(story.Offer), code(story.Ack)}, false, "has not asked for its configuration", "factory settings", ""},
 		{"configuration only", []Account{{Slot: 1, State: Seen}}, []story.Event{code(story.Ack), code(story.Served)}, false, "has not registered yet", "restart", ""},
 		{"no address left", []Account{{Slot: 1, State: Seen}}, []story.Event{{Code: story.NoOffer, Args: story.Args{Reason: story.PoolExhausted}}}, false, "got none: every address of the pool is taken", "addresses", ""},
-		{"address unknown", []Account{{Slot: 1, State: Seen}}, []story.Event{refused(story.AddressUnknown)}, false, "refused: nothing says whose address", "If 192.0.2.44 is the address", "192.0.2.44"},
+		{"address unknown", []Account{{Slot: 1, State: Seen}}, []story.Event{refused(story.AddressUnknown)}, false, "refused: nothing says that 192.0.2.44 is its address", "If 192.0.2.44 is the address", "192.0.2.44"},
 		{"address of another", []Account{{Slot: 1, State: Seen}}, []story.Event{refused(story.AddressOfOther)}, false, "belongs to another device", "which device has 192.0.2.44", ""},
 		{"window closed", []Account{{Slot: 1, State: Offline}}, []story.Event{refused(story.WindowClosed)}, false, "was refused", "Open its time", ""},
 		{"refused, then served", []Account{{Slot: 1, State: Seen}}, []story.Event{refused(story.WindowClosed), code(story.Served)}, false, "has not registered yet", "", ""},

@@ -16,6 +16,18 @@ export const judge = () => {
     if (visible(e) && e.scrollWidth > e.clientWidth + 1) faults.push(`is too narrow for what is in it: ${describe(e)}`);
   }
 
+  for (const e of document.querySelectorAll('button, .button, label, summary, legend, nav a, dt, .state, .list thead th')) {
+    const texts = document.createTreeWalker(e, NodeFilter.SHOW_TEXT);
+    while (visible(e) && texts.nextNode()) {
+      for (const word of texts.currentNode.textContent.matchAll(/\S+/g)) {
+        const range = document.createRange();
+        range.setStart(texts.currentNode, word.index);
+        range.setEnd(texts.currentNode, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size > 1) faults.push(`breaks the word ${word[0]}: ${describe(e)}`);
+      }
+    }
+  }
+
   // Names and structure.
   if (!root.lang) faults.push('no language');
   if (!document.title) faults.push('no title');
