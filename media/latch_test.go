@@ -31,15 +31,28 @@ func TestLatch(t *testing.T) {
 		steps  []step
 	}{
 		{"LAN takes the SDP's address only", Never, false, "", []step{
-			{src: evil}, {src: moved}, {src: moved}, {src: moved}, {src: moved}, {src: moved},
-			{src: phone, taken: true}, {src: evil}, {src: phone, taken: true}, {src: moved, after: time.Hour},
+			{src: evil},
+			{src: moved},
+			{src: moved},
+			{src: moved},
+			{src: moved},
+			{src: moved},
+			{src: phone, taken: true},
+			{src: evil},
+			{src: phone, taken: true},
+			{src: moved, after: time.Hour},
 		}},
 		{"LAN with SRTP proves as well", Never, true, "", []step{
 			{src: phone}, {src: evil, valid: true}, {src: phone, valid: true, taken: true},
 		}},
 		{"same host learns after four in a row, then locks", SameHost, false, "", []step{
-			{src: moved}, {src: moved}, {src: moved}, {src: moved, taken: true},
-			{src: moved, taken: true}, {src: phone}, {src: moved2, after: time.Hour},
+			{src: moved},
+			{src: moved},
+			{src: moved},
+			{src: moved, taken: true},
+			{src: moved, taken: true},
+			{src: phone},
+			{src: moved2, after: time.Hour},
 		}},
 		{"same host starts again for another port", SameHost, false, "", []step{
 			{src: moved}, {src: moved}, {src: moved}, {src: moved2}, {src: moved}, {src: moved}, {src: moved}, {src: moved, taken: true},
@@ -57,16 +70,20 @@ func TestLatch(t *testing.T) {
 			{src: evil}, {src: evil}, {src: nat, valid: true, taken: true}, {src: evil}, {src: nat, valid: true, taken: true},
 		}},
 		{"WAN: the lock holds against proven packets of another source", Natted, true, "", []step{
-			{src: nat, valid: true, taken: true}, {src: nat2, valid: true, after: 20 * time.Millisecond},
+			{src: nat, valid: true, taken: true},
+			{src: nat2, valid: true, after: 20 * time.Millisecond},
 			{src: nat, valid: true, taken: true},
 		}},
 		{"WAN: after silence a proven packet may move it, an unproven not", Natted, true, "", []step{
 			{src: nat, valid: true, taken: true},
-			{src: evil, after: 3 * time.Second}, {src: nat2, valid: true, taken: true}, {src: nat, valid: true},
+			{src: evil, after: 3 * time.Second},
+			{src: nat2, valid: true, taken: true},
+			{src: nat, valid: true},
 		}},
 		{"WAN: junk from the locked source does not keep it locked", Natted, true, "", []step{
 			{src: nat, valid: true, taken: true},
-			{src: nat, after: 1500 * time.Millisecond}, {src: nat, after: 1500 * time.Millisecond},
+			{src: nat, after: 1500 * time.Millisecond},
+			{src: nat, after: 1500 * time.Millisecond},
 			{src: nat2, valid: true, taken: true},
 		}},
 		{"WAN without a key is as careful as the same host", Natted, false, "", []step{

@@ -108,9 +108,11 @@ func TestAnswer(t *testing.T) {
 			peer: sdp("v=0", "o=gw 1 1 IN IP4 198.51.100.7", "c=IN IP4 198.51.100.7", "m=audio 50000 RTP/SAVP 0 9 96",
 				"a=rtpmap:96 telephone-event/8000", "a=fmtp:96 0-16", "a=ptime:30", "a=x-secret:gw"),
 			at: lan,
-			want: []string{"m=audio 20000 RTP/AVP 0 9 101", "a=rtpmap:0 PCMU/8000", "a=rtpmap:9 G722/8000",
+			want: []string{
+				"m=audio 20000 RTP/AVP 0 9 101", "a=rtpmap:0 PCMU/8000", "a=rtpmap:9 G722/8000",
 				"a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-16", "a=ptime:30", "a=sendrecv",
-				"m=video 0 RTP/AVP 99", "m=image 0 udptl t38"},
+				"m=video 0 RTP/AVP 99", "m=image 0 udptl t38",
+			},
 		},
 		{
 			name:  "audio in its place",

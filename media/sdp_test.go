@@ -37,7 +37,8 @@ func TestAudio(t *testing.T) {
 			&Audio{
 				Addr: host, Port: 11780, RTCP: netip.MustParseAddrPort("192.0.2.10:11781"), Proto: "RTP/AVP",
 				Codecs: []Codec{
-					{PT: 9, Name: "G722", Rate: 8000, Channels: 1}, pcmu,
+					{PT: 9, Name: "G722", Rate: 8000, Channels: 1},
+					pcmu,
 					{PT: 101, Name: "telephone-event", Rate: 8000, Channels: 1, Fmtp: "0-15"},
 				},
 				Direction: SendRecv, Ptime: 20,
@@ -49,8 +50,10 @@ func TestAudio(t *testing.T) {
 			&Audio{
 				Addr: host, Port: 4000, RTCP: netip.MustParseAddrPort("192.0.2.10:4001"), Proto: "RTP/AVP",
 				Codecs: []Codec{
-					pcmu, {PT: 8, Name: "PCMA", Rate: 8000, Channels: 1},
-					{PT: 9, Name: "G722", Rate: 8000, Channels: 1}, {PT: 18, Name: "G729", Rate: 8000, Channels: 1},
+					pcmu,
+					{PT: 8, Name: "PCMA", Rate: 8000, Channels: 1},
+					{PT: 9, Name: "G722", Rate: 8000, Channels: 1},
+					{PT: 18, Name: "G729", Rate: 8000, Channels: 1},
 				},
 				Direction: SendRecv,
 			},
