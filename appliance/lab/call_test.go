@@ -122,6 +122,7 @@ func TestCallsThatFail(t *testing.T) {
 }
 
 func TestPowerCutInACall(t *testing.T) {
+	t.Parallel()
 	b := newTestBox(t, "udp")
 	one, two := booted(t, b, YealinkT46U()), booted(t, b, PolyEdgeE450())
 	ctx := within10s(t)

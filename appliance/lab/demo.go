@@ -85,7 +85,7 @@ type demo struct {
 // demonstration from going on, while a call that failed is in the table.
 func Run(ctx context.Context, opt Options) (Results, error) {
 	opt.Talk = cmp.Or(opt.Talk, 3*time.Second)
-	d := &demo{opt: opt, began: time.Now(), results: Results{Talk: cmp.Or(opt.Talk, 3*time.Second)}}
+	d := &demo{opt: opt, began: time.Now(), results: Results{Talk: opt.Talk}}
 	defer func() {
 		for _, p := range d.phones {
 			p.Close()

@@ -103,6 +103,7 @@ func testDemo(t *testing.T) (*testBox, *testAdmin, Options, *writer) {
 }
 
 func TestRun(t *testing.T) {
+	t.Parallel()
 	_, _, opt, out := testDemo(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -174,6 +175,7 @@ func within20s(t *testing.T) context.Context {
 }
 
 func TestRunStays(t *testing.T) {
+	t.Parallel()
 	b, _, opt, out := testDemo(t)
 	opt.Once = false
 	ctx, cancel := context.WithCancel(within20s(t))
@@ -190,6 +192,7 @@ func TestRunStays(t *testing.T) {
 }
 
 func TestRunInterrupted(t *testing.T) {
+	t.Parallel()
 	_, _, opt, out := testDemo(t)
 	ctx, cancel := context.WithCancel(within20s(t))
 	defer cancel()

@@ -6,4 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	tame() // before the stand-ins of the tests use sipgo
+	goleak.VerifyTestMain(m)
+}

@@ -70,6 +70,7 @@ type Phone struct {
 
 // NewPhone makes a phone that is not switched on.
 func NewPhone(p Personality, cfg PhoneConfig) *Phone {
+	tame()
 	cfg.Name = cmp.Or(cfg.Name, p.String())
 	cfg.Ring = cmp.Or(cfg.Ring, 100*time.Millisecond)
 	cfg.Retry = cmp.Or(cfg.Retry, 500*time.Millisecond)

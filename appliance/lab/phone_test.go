@@ -179,6 +179,7 @@ func TestBootFails(t *testing.T) {
 }
 
 func TestRestartAsksForTheOldAddress(t *testing.T) {
+	t.Parallel()
 	b := newTestBox(t, "udp")
 	phone := booted(t, b, YealinkT46U())
 	was := phone.IP()
@@ -206,6 +207,7 @@ func TestRestartAsksForTheOldAddress(t *testing.T) {
 }
 
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	b := newTestBox(t, "udp")
 	b.lease = 2 * time.Second // T1 after one
 	phone := booted(t, b, YealinkT46U())
