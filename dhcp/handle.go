@@ -23,7 +23,9 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 	r, err := parse(b, from)
 	if err != nil {
 		s.stats.bad.Add(1)
-		s.log.Debug("datagram ignored", "from", from, "err", err)
+		if s.said.bad.now(s.now()) {
+			s.log.Debug("datagram ignored", "from", from, "err", err, "bad", s.stats.bad.Load())
+		}
 		return
 	}
 	r.at, r.toAll, r.ask.Server = s.now(), toAll, s.cfg.Server
@@ -94,7 +96,9 @@ func (s *Server) tryOffer(r *request, b Boot) {
 // offerOutcome sends the OFFER, or tells that there is none to make.
 func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
 	if v == exhausted {
-		s.log.Warn("no offer", "mac", r.mac, "err", ErrPoolExhausted)
+		if s.said.exhausted.now(r.at) {
+			s.log.Warn("no offer", "mac", r.mac, "err", ErrPoolExhausted)
+		}
 		s.noOffer(r, story.PoolExhausted)
 		return
 	}
@@ -291,7 +295,7 @@ func (s *Server) term(r *request) time.Duration {
 }
 
 func (s *Server) send(r *request, b []byte, to Destination) {
-	if err := s.conn.WriteTo(b, to); err != nil {
+	if err := s.conn.WriteTo(b, to); err != nil && s.said.send.now(s.now()) {
 		s.log.Warn("send reply", "mac", r.mac, "to", to.Addr, "err", err)
 	}
 }

@@ -49,6 +49,8 @@ type Server struct {
 	commit  context.Context // set by Run: outlives its end until commits are done
 	pulse   atomic.Int64    // when the background loop was last alive, Unix nanoseconds
 
+	said struct{ exhausted, bad, send, rival seldom }
+
 	kick    chan struct{} // the scout has something to do
 	waiting struct {
 		mu   sync.Mutex
@@ -87,6 +89,9 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 ) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("DHCP on %s: %w", cfg.Interface, err)
+	}
+	if cfg.Mode != Off && conn == nil {
+		return nil, fmt.Errorf("DHCP on %s: no socket", cfg.Interface)
 	}
 	if cfg.Quiet == 0 {
 		cfg.Quiet = defaultQuiet
@@ -207,6 +212,15 @@ func (s *Server) read(b []byte) (int, netip.AddrPort, netip.Addr, error) {
 
 // beat notes that the background loop is alive.
 func (s *Server) beat() { s.pulse.Store(s.now().UnixNano()) }
+
+// seldom lets a line into the log once in a while, so that whoever floods the
+// server does not fill the disk.
+type seldom struct{ next atomic.Int64 }
+
+func (l *seldom) now(t time.Time) bool {
+	next := l.next.Load()
+	return t.UnixNano() >= next && l.next.CompareAndSwap(next, t.Add(10*time.Second).UnixNano())
+}
 
 // pause waits, but not beyond the end of ctx.
 func pause(ctx context.Context, d time.Duration) {

@@ -115,7 +115,9 @@ func (s *Server) sighted(ip netip.Addr) {
 	known := s.rival.other
 	if known.IP != ip {
 		known = OtherServer{IP: ip, MAC: mac.Addr{}}
-		s.log.Warn("a client uses another DHCP server on this network", "ip", ip)
+		if s.said.rival.now(s.now()) {
+			s.log.Warn("a client uses another DHCP server on this network", "ip", ip)
+		}
 	}
 	known.Seen = s.now()
 	s.rival.other = known
