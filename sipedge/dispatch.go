@@ -67,6 +67,7 @@ type dispatcher struct {
 
 	mu    sync.Mutex
 	lanes map[string]*lane
+	over  bool // no handler starts any more
 
 	running sync.WaitGroup
 }
@@ -202,9 +203,30 @@ func (d *dispatcher) sweep() {
 	}
 }
 
+// enter counts a handler that starts. It is false when wait was called.
+func (d *dispatcher) enter() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over {
+		return false
+	}
+	d.running.Add(1)
+	return true
+}
+
+// wait lets no handler start any more and waits for those that run.
+func (d *dispatcher) wait() {
+	d.mu.Lock()
+	d.over = true
+	d.mu.Unlock()
+	d.running.Wait()
+}
+
 // serve runs the handler of a request; sipgo calls it in a goroutine.
 func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
-	d.running.Add(1)
+	if !d.enter() {
+		return
+	}
 	defer d.running.Done()
 	r := d.wrap(req, tx)
 	defer r.cancel(context.Canceled)
@@ -230,9 +252,30 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	defer d.leaveInvite(callID, branch)
+	r.accepted = func() { d.passAcks(tx) }
 	if r.ctx.Err() == nil {
 		handle(r)
 	}
+}
+
+// passAcks serves the ACK of a 2xx answer that carries the branch of its
+// INVITE. It has to have its own (RFC 3261 §13.2.2.4), but where it does not,
+// sipgo takes it for the transaction's.
+func (d *dispatcher) passAcks(tx sip.ServerTransaction) {
+	if !d.enter() {
+		return
+	}
+	go func() {
+		defer d.running.Done()
+		for {
+			select {
+			case ack := <-tx.Acks():
+				d.serve(ack, tx)
+			case <-tx.Done():
+				return
+			}
+		}
+	}()
 }
 
 // enterInvite notes that the handler of an INVITE runs. It is false if a

@@ -202,6 +202,39 @@ func TestCancelFirst(t *testing.T) {
 	}
 }
 
+// TestAckWithOldBranch: the ACK of a 2xx answer reaches its handler also if it
+// repeats the branch of the INVITE, and with that of its own.
+func TestAckWithOldBranch(t *testing.T) {
+	transports(t, func(t *testing.T, network string) {
+		acked := make(chan uint32, 2)
+		e := newSite().start(t, func(e *Endpoint) {
+			e.Handle(sip.INVITE, func(r *Request) {
+				_ = r.Respond(200, "OK")
+			})
+			e.Handle(sip.ACK, func(r *Request) { acked <- r.CSeq().SeqNo })
+		})
+		p := dialPeer(t, network, e)
+		for i, branch := range []string{"", newBranch()} {
+			id := fmt.Sprintf("ack-%d", i)
+			invite := p.request("INVITE", "sip:1@box", "a", id, i+1)
+			p.send(invite)
+			ack := ackOf(invite, p.want(200))
+			if branch != "" {
+				ack = strings.Replace(ack, "branch=z9hG4bK", "branch="+branch, 1)
+			}
+			p.send(ack)
+			select {
+			case seq := <-acked:
+				if int(seq) != i+1 {
+					t.Errorf("ACK %d, want %d", seq, i+1)
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatalf("ACK %d did not come", i+1)
+			}
+		}
+	})
+}
+
 // TestDispatcherForgets: nothing of a Call-ID stays behind when it is over.
 func TestDispatcherForgets(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)

@@ -209,7 +209,7 @@ func (e *Endpoint) Close() error {
 	if err := e.ua.Close(); err != nil {
 		e.log.Debug("close sip user agent", "err", err)
 	}
-	e.dispatch.running.Wait()
+	e.dispatch.wait()
 	return nil
 }
 

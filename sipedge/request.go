@@ -34,6 +34,8 @@ type Request struct {
 	tag    string
 	free   func()
 	final  atomic.Bool // a final answer was sent
+	// accepted is called once, before an INVITE is answered 2xx; nil for others.
+	accepted func()
 }
 
 // Context ends when the INVITE is cancelled (its cause is [ErrCancelled]),
@@ -61,8 +63,8 @@ func (r *Request) Response(status int, reason string, body []byte) *sip.Response
 // Send sends an answer that [Request.Response] made.
 func (r *Request) Send(res *sip.Response) error {
 	defer r.free()
-	if res.StatusCode >= 200 {
-		r.final.Store(true)
+	if res.StatusCode >= 200 && !r.final.Swap(true) && res.IsSuccess() && r.accepted != nil {
+		r.accepted()
 	}
 	return r.Tx.Respond(res)
 }
