@@ -191,3 +191,23 @@ func TestHeaderIsEchoed(t *testing.T) {
 		}
 	})
 }
+
+// TestReplyFitsExactly: an option goes in to the last octet of room, and what
+// is echoed counts.
+func TestReplyFitsExactly(t *testing.T) {
+	s, _ := bare(t, testConfig())
+	r := &request{client: clientOf(mac1, bytes.Repeat([]byte{7}, 100)), limit: minimumDatagram - ipUDPOverhead, list: []byte{160}, agent: bytes.Repeat([]byte{1}, 50)}
+	longest := 0
+	for n := range 600 {
+		b := s.ack(r, Boot{Options: map[uint8][]byte{160: make([]byte, n)}}, ip4("192.0.2.100"), time.Hour)
+		if len(b) > r.limit {
+			t.Fatalf("%d octets of option 160 make a reply of %d", n, len(b))
+		}
+		if slices.Contains(codes(t, b), 160) {
+			longest = max(longest, len(b))
+		}
+	}
+	if longest != r.limit {
+		t.Errorf("the longest reply has %d octets, there is room for %d", longest, r.limit)
+	}
+}
