@@ -25,18 +25,50 @@
 // reads each connection in a goroutine that ends with it; one task keeps house
 // once a second. [Endpoint.Close] waits for all handlers.
 //
+// A call is owned by one goroutine, that of the handler of its INVITE, until
+// its record is written. Each INVITE of ours has a goroutine that reads its
+// answers as long as it lives, also when the call has lost interest: a late
+// 2xx must be ended. The [TLSUplink] and the [Upstream] are tasks, with one
+// goroutine per registration; [Server.Drain] waits for what calls left behind.
+//
+// # Calls
+//
+// A [Server] is a back-to-back user agent (RFC 3261 §6): two dialogs with
+// Call-IDs of their own, media anchored on each leg by package media, offers
+// and answers (RFC 3264) made anew for each side. All phones of a line ring
+// and the first 2xx wins. Towards the gateway nothing shows what the LAN looks
+// like: the caller is the line, and the address is the one that the gateway
+// itself told us in the Via of an answer (RFC 3581). Media there is SRTP with
+// keys by SDES (RFC 4568) or there is no call.
+//
+// All signalling with the gateway, in both directions, goes over the one
+// connection that we opened: nothing else leads through a NAT. An emergency
+// call goes out under the caller's line, else under the site line.
+//
 // # Deviations
+//
+//   - 100rel (RFC 3262) and session timers (RFC 4028) are neither offered nor
+//     passed on. A peer that refreshes by itself is answered.
+//
+//   - UPDATE with an offer (RFC 3311) becomes a re-INVITE for the other side.
+//
+//   - REFER (RFC 3515) is refused with 603, a redirection is not followed.
 //
 //   - An account has one live binding (RFC 3261 §10 allows many): the phone's
 //     new contact replaces the ghost that it left behind.
+//
 //   - One MD5 challenge, without a second one for SHA-256 (RFC 8760): old
 //     phones fail on two.
+//
 //   - Requests to a phone go over the flow that it registered over, whatever
 //     its Contact says (RFC 5626 without its headers). A connection that is
 //     gone is never dialled: the phone comes back.
+//
 //   - CSeq that is lower than that of the binding is refused for 32 s only
 //     (§10.3 step 7): phones begin anew after a power cut.
+//
 //   - A long request is not moved from UDP to TCP (§18.1.1): phones do not
 //     accept connections, and take fragments.
+//
 //   - The URI of a digest is not compared with that of the request line.
 package sipedge
