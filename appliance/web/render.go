@@ -30,6 +30,7 @@ func loadPages(s *Server) (*pages, error) {
 		"when":   s.when,
 		"ago":    s.ago,
 		"iso":    func(t time.Time) string { return t.In(s.zone).Format(time.RFC3339) },
+		"hasCA":  func() bool { return s.ca != nil },
 		"upper":  strings.ToUpper,
 		"groups": groups,
 		"device": api.Printable, // what a device says of itself, on top of escaping
@@ -68,10 +69,9 @@ type frame struct {
 
 // show renders a page completely, then sends it. key is the title's.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, page string, f frame) {
-	snapshot := s.b.Snapshot()
-	f.Box = snapshot.Name
+	f.Box = s.boxName()
 	if f.Member = s.sessions.find(token(r), false) != nil; f.Member {
-		for _, p := range snapshot.Problems {
+		for _, p := range s.b.Snapshot().Problems {
 			if p.Severity == health.Critical {
 				f.Critical = append(f.Critical, p)
 			}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -57,6 +58,7 @@ type Server struct {
 
 	texts    *texts
 	pages    *pages
+	boxName  func() string // asked once: strangers must not make work
 	files    *files
 	hasher   *hasher
 	sessions *sessions
@@ -87,6 +89,7 @@ func New(cfg Config, b Backend, log *slog.Logger) (*Server, error) {
 	for _, name := range cfg.Hosts {
 		s.names[strings.TrimSuffix(strings.ToLower(name), ".")] = true
 	}
+	s.boxName = sync.OnceValue(func() string { return b.Snapshot().Name })
 	s.sessions = newSessions(s.now)
 	s.logins, s.claims = newThrottle(s.now), newThrottle(s.now)
 	var err error
