@@ -49,26 +49,18 @@
 //
 //   - 100rel (RFC 3262) and session timers (RFC 4028) are neither offered nor
 //     passed on. A peer that refreshes by itself is answered.
-//
 //   - UPDATE with an offer (RFC 3311) becomes a re-INVITE for the other side.
-//
 //   - REFER (RFC 3515) is refused with 603, a redirection is not followed.
-//
 //   - An account has one live binding (RFC 3261 §10 allows many): the phone's
 //     new contact replaces the ghost that it left behind.
-//
 //   - One MD5 challenge, without a second one for SHA-256 (RFC 8760): old
 //     phones fail on two.
-//
 //   - Requests to a phone go over the flow that it registered over, whatever
 //     its Contact says (RFC 5626 without its headers). A connection that is
 //     gone is never dialled: the phone comes back.
-//
 //   - CSeq that is lower than that of the binding is refused for 32 s only
 //     (§10.3 step 7): phones begin anew after a power cut.
-//
 //   - A long request is not moved from UDP to TCP (§18.1.1): phones do not
 //     accept connections, and take fragments.
-//
 //   - The URI of a digest is not compared with that of the request line.
 package sipedge
