@@ -232,8 +232,8 @@ func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("patchbay is not running: nobody answers at %s; start it with `systemctl start patchbay`, or name its socket with --socket", c.socket)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return fmt.Errorf("%s is closed to this user; run the command as root or as the user that patchbay runs as (%w)", c.socket, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s is closed to this user; run the command as root or as the user that patchbay runs as", c.socket)
 	default:
 		return fmt.Errorf("ask patchbay at %s: %w", c.socket, err)
 	}

@@ -56,19 +56,19 @@ func ListenUnix(path string, b Backend, tick func(), log *slog.Logger) (*Unix, e
 		tick = func() {}
 	}
 	base, stop := context.WithCancel(context.Background())
-	return &Unix{
-		path: path, l: l, stop: stop, tick: tick, log: log,
-		srv: &http.Server{
-			Handler:           recovered(Handler(b, log), log),
-			BaseContext:       func(net.Listener) context.Context { return base },
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       15 * time.Second,
-			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       time.Minute,
-			MaxHeaderBytes:    16 << 10,
-			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		},
-	}, nil
+	u := &Unix{path: path, l: l, stop: stop, tick: tick, log: log}
+	u.srv = &http.Server{
+		Handler:           judged(recovered(Handler(b, log), log)),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       u.judge,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second, // streams set their own
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return u, nil
 }
 
 // String names the task.
@@ -77,7 +77,7 @@ func (u *Unix) String() string { return "api on " + u.path }
 // Run serves until ctx ends, and removes the socket file.
 func (u *Unix) Run(ctx context.Context) error {
 	defer func() { _ = os.Remove(u.path) }()
-	return ServeUntil(ctx, u.srv, func() error { return u.srv.Serve(&peers{UnixListener: u.l, log: u.log}) }, u.stop, u.tick)
+	return ServeUntil(ctx, u.srv, func() error { return u.srv.Serve(u.l) }, u.stop, u.tick)
 }
 
 // Close unbinds a socket that Run was never called for.
@@ -114,33 +114,41 @@ func ServeUntil(ctx context.Context, srv *http.Server, serve func() error, endSt
 	}
 }
 
-// peers refuses connections of other users.
-type peers struct {
-	*net.UnixListener
-	log *slog.Logger
+// caller is the key of whether who connected may call, a bool.
+type caller struct{}
+
+// judge asks who connected.
+func (u *Unix) judge(ctx context.Context, c net.Conn) context.Context {
+	uid, err := peerUser(c)
+	if err == nil && !mayCall(uid, os.Geteuid()) {
+		err = fmt.Errorf("uid %d", uid)
+	}
+	if err != nil {
+		u.log.Warn("api socket refused a caller", "component", "api", "err", err)
+	}
+	return context.WithValue(ctx, caller{}, err == nil)
 }
 
-// Accept implements [net.Listener].
-func (p *peers) Accept() (net.Conn, error) {
-	for {
-		c, err := p.AcceptUnix()
-		if err != nil {
-			return nil, err
+// judged lets through who may call.
+func judged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if may, _ := r.Context().Value(caller{}).(bool); !may {
+			WriteError(w, http.StatusForbidden, "run the command as root or as the user that patchbay runs as", "")
+			return
 		}
-		uid, err := peerUser(c)
-		if err == nil && mayCall(uid, os.Geteuid()) {
-			return c, nil
-		}
-		p.log.Warn("api socket refused a caller", "component", "api", "uid", uid, "err", err)
-		_ = c.Close()
-	}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func mayCall(uid uint32, own int) bool { return uid == 0 || int64(uid) == int64(own) }
 
 // peerUser asks the kernel who is at the other end (SO_PEERCRED, unix(7)).
-func peerUser(c *net.UnixConn) (uint32, error) {
-	raw, err := c.SyscallConn()
+func peerUser(c net.Conn) (uint32, error) {
+	unix, ok := c.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("ask who calls: not a unix socket but %T", c)
+	}
+	raw, err := unix.SyscallConn()
 	if err != nil {
 		return 0, err
 	}

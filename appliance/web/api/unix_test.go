@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -105,7 +107,7 @@ func TestWhoMayCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	if uid, err := peerUser(c.(*net.UnixConn)); err != nil || int(uid) != os.Geteuid() {
+	if uid, err := peerUser(c); err != nil || int(uid) != os.Geteuid() {
 		t.Errorf("the peer is %d, %v; want %d", uid, err, os.Geteuid())
 	}
 }
@@ -191,29 +193,24 @@ func TestClientWithoutABox(t *testing.T) {
 	}
 }
 
-func TestClientRefused(t *testing.T) {
-	// What a socket does that closes at once, as for a foreign user.
-	path := filepath.Join(t.TempDir(), "api.sock")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.Close()
+// TestForeignUser: whoever gets past the rights of the file is told to be
+// somebody else, and reaches no operation.
+func TestForeignUser(t *testing.T) {
+	for _, may := range []any{true, false, nil} {
+		f := newFake()
+		r := httptest.NewRequest("POST", Prefix+"/phones/"+known.String()+"/window", nil)
+		w := httptest.NewRecorder()
+		judged(Handler(f, slog.New(slog.DiscardHandler))).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), caller{}, may)))
+		if refused := w.Code == http.StatusForbidden && f.did() == ""; refused != (may != true) {
+			t.Errorf("caller who may call %v: status %d", may, w.Code)
 		}
-	}()
-	if _, err := NewClient(path).Snapshot(t.Context()); err == nil || !strings.Contains(err.Error(), "as root") {
-		t.Errorf("error %v", err)
 	}
-	_ = l.Close()
-	<-done
+	u := Unix{log: slog.New(slog.DiscardHandler)}
+	a, b := net.Pipe()
+	defer func() { _, _ = a.Close(), b.Close() }()
+	if u.judge(t.Context(), a).Value(caller{}) != false {
+		t.Error("a caller that the kernel does not know was let through")
+	}
 }
 
 func TestClientFollows(t *testing.T) {
