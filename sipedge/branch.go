@@ -3,7 +3,6 @@ package sipedge
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 
@@ -270,5 +269,3 @@ func (s *Server) endForked(like *leg, invite *sip.Request, res *sip.Response) {
 // answeredElsewhere is the Reason of a CANCEL that keeps a phone from showing
 // a missed call (RFC 3326 §2).
 const answeredElsewhere = `SIP;cause=200;text="Call completed elsewhere"`
-
-func reasonOf(status int) string { return "SIP;cause=" + strconv.Itoa(status) }

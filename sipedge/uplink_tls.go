@@ -292,7 +292,7 @@ func (u *TLSUplink) prepare(req *sip.Request) error {
 func (u *TLSUplink) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := u.ua.TransportLayer().ServeTLS(u.door); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := u.ua.TransportLayer().ServeTLS(u.door); !errors.Is(err, net.ErrClosed) {
 			u.log.Error("serve", "err", err)
 		}
 	})
