@@ -85,6 +85,9 @@ func refused(newest []Entry) (Diagnosis, bool) {
 			}
 			return d, true
 		case story.NoOffer, story.Nak:
+			if !e.Trouble() {
+				continue
+			}
 			return Diagnosis{
 				Text: "It asked for an address and got none: " + e.Args.Reason.Words() + ".",
 				Fix:  "See to the addresses of its network, then restart the phone.",

@@ -42,6 +42,7 @@ func TestDiagnose(t *testing.T) {
 		{"address only", []Account{{Slot: 1, State: Seen}}, []story.Event{code(story.Offer), code(story.Ack)}, false, "has not asked for its configuration", "factory settings", ""},
 		{"configuration only", []Account{{Slot: 1, State: Seen}}, []story.Event{code(story.Ack), code(story.Served)}, false, "has not registered yet", "restart", ""},
 		{"no address left", []Account{{Slot: 1, State: Seen}}, []story.Event{{Code: story.NoOffer, Args: story.Args{Reason: story.PoolExhausted}}}, false, "got none: every address of the pool is taken", "addresses", ""},
+		{"box still looks around", []Account{{Slot: 1, State: Seen}}, []story.Event{code(story.Discover), {Code: story.NoOffer, Args: story.Args{Reason: story.ProbingFirst}}}, false, "no offer yet", "Wait", ""},
 		{"address unknown", []Account{{Slot: 1, State: Seen}}, []story.Event{refused(story.AddressUnknown)}, false, "refused: nothing says that 192.0.2.44 is its address", "If 192.0.2.44 is the address", "192.0.2.44"},
 		{"address of another", []Account{{Slot: 1, State: Seen}}, []story.Event{refused(story.AddressOfOther)}, false, "belongs to another device", "which device has 192.0.2.44", ""},
 		{"window closed", []Account{{Slot: 1, State: Offline}}, []story.Event{refused(story.WindowClosed)}, false, "was refused", "Open its time", ""},
@@ -128,6 +129,26 @@ func TestFollow(t *testing.T) {
 			t.Errorf("a story that can't be read: %v", err)
 		}
 	})
+}
+
+func TestTrouble(t *testing.T) {
+	for _, tc := range []struct {
+		code   story.Code
+		reason story.Reason
+		want   bool
+	}{
+		{story.Ack, "", false},
+		{story.Window, story.WindowByLease, false},
+		{story.Refused, story.WindowClosed, true},
+		{story.NoOffer, story.PoolExhausted, true},
+		{story.NoOffer, story.ProbingFirst, false},
+		{story.CallFailed, story.Busy, true},
+		{story.CallFailed, story.Cancelled, false},
+	} {
+		if got := NewEntry(1, story.Event{Code: tc.code, Args: story.Args{Reason: tc.reason}}).Trouble(); got != tc.want {
+			t.Errorf("%s (%s): trouble %v, want %v", tc.code, tc.reason, got, tc.want)
+		}
+	}
 }
 
 func TestEntryKeepsTheEvent(t *testing.T) {

@@ -270,7 +270,10 @@ var troubles = []story.Code{
 // Trouble reports whether the entry is worth a look by who asks why a phone
 // does not work.
 func (e Entry) Trouble() bool {
-	return slices.Contains(troubles, e.Code) && e.Args.Reason != story.Cancelled
+	// Nobody did anything wrong when a caller gave up, or when the box still
+	// looks for another DHCP server: the phone asks again by itself.
+	expected := e.Args.Reason == story.Cancelled || e.Args.Reason == story.ProbingFirst
+	return slices.Contains(troubles, e.Code) && !expected
 }
 
 // NewEntry says an event in words.
