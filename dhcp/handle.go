@@ -85,7 +85,7 @@ func (s *Server) discover(r *request) {
 // tryOffer answers a DISCOVER if an address is at hand, and else leaves it to
 // the scout.
 func (s *Server) tryOffer(r *request, b Boot) {
-	ip, v := s.table.offer(r.client, r.requested, s.now())
+	ip, v := s.table.offer(r.client, r.requested, r.giaddr.IsValid(), s.now())
 	if v == mustProbe {
 		s.wait(r, b)
 		return

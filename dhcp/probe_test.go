@@ -240,3 +240,28 @@ func TestWaitersAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestRelayedOffersNeverWait: ARP does not reach behind a relay, so all of
+// the pool goes out without a probe, each address once.
+func TestRelayedOffersNeverWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.Pools = []Pool{pool("192.0.2.1-192.0.2.249")} // beyond what is kept ready
+		cfg.Quiet = -1
+		w := prepare(t, cfg)
+		w.probe.delay = 400 * time.Millisecond
+		w.start(cfg)
+		defer w.stop()
+		start, given := time.Now(), map[netip.Addr]bool{}
+		for i := range 200 {
+			ip := w.dora(mac.Addr{0, 0, 0x5e, 0, 0x53, byte(i)}, giaddr(ip4("192.0.2.250")))
+			if given[ip] {
+				t.Fatalf("%v was given out twice", ip)
+			}
+			given[ip] = true
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("200 relayed clients waited %v in all", d)
+		}
+	})
+}

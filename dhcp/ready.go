@@ -9,21 +9,28 @@ import (
 )
 
 const (
-	readyAhead   = 16              // pool addresses that are kept probed ahead
-	probeBatch   = 128             // addresses asked for at once
+	readyAhead   = 32              // pool addresses that are kept probed ahead
+	probeBatch   = 512             // addresses asked for at once: a LAN that gets its power back
 	probeAgain   = 2 * time.Minute // a ready address is asked for again
 	probeGood    = 3 * time.Minute // how long an answer counts
 	emptyMeansIt = time.Second     // how long a full pool is not searched again
+	refillBatch  = 256             // addresses that one search of the pool brings
 )
 
 // readyQueue holds pool addresses that nobody answered for, so that an OFFER
 // does not wait for ARP. It is part of the table and under its lock.
+//
+// A pool address that nobody has is in queue or in spare, or lies beyond next,
+// or is just being asked for. One that somebody had and lost comes back by
+// [table.remove], one whose lease ended by [table.lapsedAddresses].
 type readyQueue struct {
 	queue      []netip.Addr
+	spare      []netip.Addr             // free as far as we know, not asked for lately
+	listed     map[netip.Addr]struct{}  // what is in queue or spare
 	asked      map[netip.Addr]time.Time // when nobody answered
-	next       int                      // where the search for unused addresses goes on
-	unused     bool                     // there may be unused addresses
+	next       int                      // pool addresses up to here have been looked at
 	emptyUntil time.Time                // the pool was found exhausted a moment ago
+	nothing    time.Time                // until then a search for free addresses is not made again
 }
 
 // clean reports whether the address was asked for lately, without an answer.
@@ -38,11 +45,67 @@ func (q *readyQueue) pop(now time.Time) (netip.Addr, bool) {
 		ip := q.queue[0]
 		q.queue = q.queue[1:]
 		if q.clean(ip, now) {
+			delete(q.listed, ip)
 			return ip, true
 		}
-		q.unused = true // not lost: the search finds it again
+		q.spare = append(q.spare, ip)
 	}
 	return netip.Addr{}, false
+}
+
+// putBack lists addresses as free that were not given out after all.
+func (t *table) putBack(list ...netip.Addr) {
+	for _, ip := range list {
+		if t.candidate(ip) {
+			t.ready.spare = append(t.ready.spare, ip)
+			t.ready.listed[ip] = struct{}{}
+		}
+	}
+	t.ready.nothing, t.ready.emptyUntil = time.Time{}, time.Time{}
+}
+
+// spares takes up to n free addresses that were not asked for lately.
+func (t *table) spares(n int, now time.Time) (out []netip.Addr) {
+	q := &t.ready
+	for len(out) < n {
+		if len(q.spare) == 0 && !t.refill(now) {
+			break
+		}
+		ip := q.spare[0]
+		q.spare = q.spare[1:]
+		delete(q.listed, ip)
+		if e := t.byIP[ip]; e == nil || e.free(now) {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+// refill looks for free addresses: those that were never given out, and when
+// there are none left, those that are given out no longer.
+func (t *table) refill(now time.Time) bool {
+	q := &t.ready
+	if now.Before(q.nothing) {
+		return false
+	}
+	total := 0
+	for _, p := range t.cfg.Pools {
+		total += p.size()
+	}
+	for ; q.next < total && len(q.spare) < refillBatch; q.next++ {
+		if ip := t.cfg.nth(q.next); t.byIP[ip] == nil && t.candidate(ip) {
+			q.spare = append(q.spare, ip)
+			q.listed[ip] = struct{}{}
+		}
+	}
+	if len(q.spare) == 0 {
+		// The search goes through all leases, so it brings a part of them.
+		t.putBack(t.lapsedAddresses(max(refillBatch, len(t.byIP)/16), now)...)
+	}
+	if len(q.spare) == 0 {
+		q.nothing = now.Add(emptyMeansIt)
+	}
+	return len(q.spare) > 0
 }
 
 // toProbe returns addresses that should be asked for now: those that clients
@@ -53,8 +116,10 @@ func (t *table) toProbe(wanted []netip.Addr, ahead int, now time.Time) []netip.A
 	defer t.mu.Unlock()
 	q := &t.ready
 	var out []netip.Addr
+	seen := make(map[netip.Addr]struct{})
 	add := func(ip netip.Addr) {
-		if len(out) < probeBatch && !slices.Contains(out, ip) {
+		if _, dup := seen[ip]; !dup && len(out) < probeBatch {
+			seen[ip] = struct{}{}
 			out = append(out, ip)
 		}
 	}
@@ -75,10 +140,7 @@ func (t *table) toProbe(wanted []netip.Addr, ahead int, now time.Time) []netip.A
 		}
 	}
 	more := min(ahead-len(q.queue), probeBatch-len(out))
-	found := t.unusedAddresses(more, now)
-	if len(found) < more {
-		found = append(found, t.lapsedAddresses(more-len(found), now)...)
-	}
+	found := t.spares(more, now)
 	for _, ip := range found {
 		add(ip)
 	}
@@ -88,34 +150,9 @@ func (t *table) toProbe(wanted []netip.Addr, ahead int, now time.Time) []netip.A
 	return out
 }
 
-// unusedAddresses returns up to n pool addresses that were never given out.
-func (t *table) unusedAddresses(n int, now time.Time) (out []netip.Addr) {
-	q := &t.ready
-	total := 0
-	for _, p := range t.cfg.Pools {
-		total += p.size()
-	}
-	for range total {
-		if len(out) >= n || !q.unused {
-			return out
-		}
-		ip := t.cfg.nth(q.next % total)
-		q.next = (q.next + 1) % total
-		if t.byIP[ip] == nil && t.candidate(ip) {
-			out = append(out, ip)
-		}
-	}
-	// Once round without finding enough: what is left is in out or queued.
-	q.unused = len(out) > 0
-	return out
-}
-
 // lapsedAddresses returns up to n pool addresses whose leases ended, the
 // longest ended first, because a client that comes back wants its own.
 func (t *table) lapsedAddresses(n int, now time.Time) (out []netip.Addr) {
-	if n <= 0 || now.Before(t.ready.emptyUntil) {
-		return nil
-	}
 	var free []*entry
 	for ip, e := range t.byIP {
 		if e.free(now) && t.candidate(ip) {
@@ -131,8 +168,11 @@ func (t *table) lapsedAddresses(n int, now time.Time) (out []netip.Addr) {
 
 // candidate reports whether an address may be queued for anybody.
 func (t *table) candidate(ip netip.Addr) bool {
+	if _, listed := t.ready.listed[ip]; listed {
+		return false
+	}
 	_, reserved := t.owner[ip]
-	return !reserved && t.allowed(ip, mac.Addr{}) && !slices.Contains(t.ready.queue, ip)
+	return !reserved && t.allowed(ip, mac.Addr{})
 }
 
 // nth returns the address at an index into all pools laid end to end.
@@ -179,12 +219,21 @@ func (t *table) probed(asked []netip.Addr, answers, mine map[netip.Addr]mac.Addr
 			t.forget(e)
 			t.byIP[ip] = &entry{Lease: Lease{IP: ip, MAC: who, State: Declined, Granted: now, Expires: now.Add(quarantine)}}
 			q.queue = slices.DeleteFunc(q.queue, func(x netip.Addr) bool { return x == ip })
+			delete(q.listed, ip)
 		default:
 			q.asked[ip] = now
 			if !answered && (e == nil || e.free(now)) && t.candidate(ip) {
 				q.queue = append(q.queue, ip)
+				q.listed[ip] = struct{}{}
 			}
 		}
 	}
 	return strangers
+}
+
+// unprobed takes back addresses that could not be asked for.
+func (t *table) unprobed(asked []netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.putBack(asked...)
 }

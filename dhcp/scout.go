@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxWaiting  = 1024            // clients that wait for a probe
+	maxWaiting  = 8192            // clients that wait for a probe
 	waitAtMost  = 8 * time.Second // afterwards the client has given up
 	probeFailed = time.Second     // pause after a probe that could not be sent
 )
@@ -85,6 +85,7 @@ func (s *Server) probeAndOffer(ctx context.Context) {
 		}
 		if err != nil {
 			s.log.Warn("probe addresses", "err", err)
+			s.table.unprobed(asked)
 			pause(ctx, probeFailed)
 			return
 		}
@@ -137,7 +138,7 @@ func (s *Server) serveWaiting() []waiter {
 
 // offerTo answers a waiting client; false if it has to wait on.
 func (s *Server) offerTo(w waiter) bool {
-	ip, v := s.table.offer(w.r.client, w.r.requested, s.now())
+	ip, v := s.table.offer(w.r.client, w.r.requested, w.r.giaddr.IsValid(), s.now())
 	if v == mustProbe {
 		return false
 	}

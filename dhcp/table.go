@@ -60,7 +60,7 @@ func newTable(cfg Config, leases []Lease) *table {
 		byClient: make(map[string]netip.Addr, len(leases)),
 		byMAC:    make(map[mac.Addr]netip.Addr, len(leases)),
 	}
-	t.ready.unused = true
+	t.ready.listed = make(map[netip.Addr]struct{})
 	for _, r := range cfg.Reservations {
 		t.reserved[r.MAC], t.owner[r.IP] = r.IP, r.MAC
 	}
@@ -147,14 +147,16 @@ const (
 
 // offer finds an address for the client and holds it (RFC 2131 §4.3.1). want
 // is option 50. With mustProbe the address that should be probed is returned,
-// or none if any will do.
-func (t *table) offer(c client, want netip.Addr, now time.Time) (netip.Addr, verdict) {
+// or none if any will do. Behind a relay ARP does not reach, so that a client
+// there never waits for it.
+func (t *table) offer(c client, want netip.Addr, relayed bool, now time.Time) (netip.Addr, verdict) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	clean := func(ip netip.Addr) bool { return relayed || t.ready.clean(ip, now) }
 	e := t.lookup(c)
 	if fixed, ok := t.reserved[c.mac]; ok && (e == nil || e.IP != fixed) && t.takeable(fixed, c, now) {
 		// Reserved for this device, and nobody else sits on it.
-		if t.ready.clean(fixed, now) || (t.byIP[fixed] != nil && t.byIP[fixed].MAC == c.mac) {
+		if clean(fixed) || (t.byIP[fixed] != nil && t.byIP[fixed].MAC == c.mac) {
 			return t.hold(fixed, c, now), offered
 		}
 		return fixed, mustProbe
@@ -169,12 +171,17 @@ func (t *table) offer(c client, want netip.Addr, now time.Time) (netip.Addr, ver
 	// "ELSE the address requested in the 'Requested IP Address' option, if
 	// that address is valid and not already allocated."
 	if want.IsValid() && t.allowed(want, c.mac) && t.takeable(want, c, now) {
-		if t.ready.clean(want, now) {
+		if clean(want) {
 			return t.hold(want, c, now), offered
 		}
 		return want, mustProbe
 	}
 	// "ELSE a new address allocated from the server's pool."
+	if relayed {
+		if ip := t.spares(1, now); len(ip) > 0 {
+			return t.hold(ip[0], c, now), offered
+		}
+	}
 	for {
 		ip, ok := t.ready.pop(now)
 		if !ok {
@@ -184,7 +191,7 @@ func (t *table) offer(c client, want netip.Addr, now time.Time) (netip.Addr, ver
 			return t.hold(ip, c, now), offered
 		}
 	}
-	if now.Before(t.ready.emptyUntil) {
+	if relayed || now.Before(t.ready.emptyUntil) {
 		return netip.Addr{}, exhausted
 	}
 	return netip.Addr{}, mustProbe
@@ -230,7 +237,7 @@ func (t *table) index(e *entry) {
 func (t *table) remove(e *entry) {
 	t.forget(e)
 	delete(t.byIP, e.IP)
-	t.ready.unused = true
+	t.putBack(e.IP)
 }
 
 // forget removes the ways by which an entry is found by its client.
