@@ -140,7 +140,10 @@ func (a *Appliance) openStore(ctx context.Context) error {
 }
 
 func (a *Appliance) buildInventory(ctx context.Context) (err error) {
-	if a.directory, err = enrol.NewDirectory(ctx, a.db.Inventory(), a.db.Story().Record, a.now); err != nil {
+	if a.catalog, err = provision.NewCatalog(); err != nil {
+		return err
+	}
+	if a.directory, err = enrol.NewDirectory(ctx, a.db.Inventory(), a.tell, a.now); err != nil {
 		return err
 	}
 	a.windows = provision.NewWindows(a.cfg.Provision.Window, a.now, a.record)
@@ -150,7 +153,7 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 // record puts an event on the story of a phone, notes that the phone lives if
 // it was the phone that spoke, and ends an approval for once that was used.
 func (a *Appliance) record(m mac.Addr, e story.Event) {
-	a.db.Story().Record(m, e)
+	a.tell(m, e)
 	if e.Code == story.Served && e.Args.Evidence == mac.ApprovedOnce {
 		a.directory.Used(e.Args.IP)
 	}
@@ -159,14 +162,24 @@ func (a *Appliance) record(m mac.Addr, e story.Event) {
 	}
 }
 
-func (a *Appliance) buildDHCP(ctx context.Context) error {
-	catalog, err := provision.NewCatalog()
-	if err != nil {
-		return err
+// tell writes an event down, with the vendor by the name that people know.
+func (a *Appliance) tell(m mac.Addr, e story.Event) {
+	e.Args.Vendor = a.vendorTitle(e.Args.Vendor)
+	a.db.Story().Record(m, e)
+}
+
+// vendorTitle is the name of a vendor of the catalogue for people; what is
+// not in it stays as it is.
+func (a *Appliance) vendorTitle(name string) string {
+	if v, ok := a.catalog.Vendor(name); ok {
+		return v.Title
 	}
-	a.catalog = catalog
-	boot := bootServer{catalog: catalog, httpPort: a.cfg.Provision.HTTPPort, language: a.cfg.Box.Language}
-	a.arrivals = newArrivals(catalog, a.directory, a.watchdog.Loop("arrivals"), a.log)
+	return name
+}
+
+func (a *Appliance) buildDHCP(ctx context.Context) error {
+	boot := bootServer{catalog: a.catalog, httpPort: a.cfg.Provision.HTTPPort, language: a.cfg.Box.Language}
+	a.arrivals = newArrivals(a.catalog, a.directory, a.watchdog.Loop("arrivals"), a.log)
 	acked := func(l dhcp.Lease) {
 		a.windows.Open(l.MAC, story.WindowByLease)
 		a.arrivals.acked(l)

@@ -151,7 +151,7 @@ func (b backend) all() []api.Phone {
 // there is one.
 func (b backend) view(p enrol.PhoneSummary, leased netip.Addr) api.Phone {
 	v := api.Phone{
-		MAC: p.MAC, Vendor: p.Vendor, Model: p.Model, Firmware: p.Firmware, FirstSeen: p.FirstSeen, LastSeen: p.LastSeen,
+		MAC: p.MAC, Vendor: b.a.vendorTitle(p.Vendor), Model: p.Model, Firmware: p.Firmware, FirstSeen: p.FirstSeen, LastSeen: p.LastSeen,
 		IP: leased, Accounts: make([]api.Account, 0, len(p.Accounts)),
 	}
 	for _, acc := range p.Accounts {

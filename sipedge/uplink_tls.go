@@ -301,7 +301,7 @@ func (u *TLSUplink) Run(ctx context.Context) error {
 		_ = u.door.Close()
 		_ = u.ua.Close()
 		serving.Wait()
-		u.dispatch.running.Wait()
+		u.dispatch.wait()
 	}()
 	wait := backoff{first: 500 * time.Millisecond, most: 15 * time.Second}
 	for ctx.Err() == nil {

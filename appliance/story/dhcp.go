@@ -1,6 +1,9 @@
 package story
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // The codes of address assignment.
 const (
@@ -38,7 +41,7 @@ var dhcpWords = map[Code]func(Args) string{
 	Offer:   with("was offered %v", ip),
 	Request: with("asked to use %v", ip),
 	Ack: func(a Args) string {
-		s := fmt.Sprintf("was given %v for %d seconds", a.IP, a.Seconds)
+		s := fmt.Sprintf("was given %v for %s", a.IP, span(time.Duration(a.Seconds)*time.Second))
 		if a.URL != "" {
 			s += ", and told to fetch its configuration from " + a.URL
 		}

@@ -44,7 +44,7 @@ var provisionWords = map[Code]func(Args) string{
 	Refused:    with("%v was refused %s by %v", ip, file, via),
 	Uploaded:   with("sent %s by %v, %d bytes", file, via, size),
 	Identified: func(a Args) string { return fmt.Sprintf("is a %v with firmware %s", model(a), a.Firmware) },
-	Window:     func(a Args) string { return fmt.Sprintf("may fetch its configuration for %v", a.Duration) },
+	Window:     func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
 }
 
 var provisionReasons = map[Reason]string{

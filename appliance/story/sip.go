@@ -19,6 +19,10 @@ const (
 	CallFailed      Code = "sip.call-failed"      // Number, Call, Status, Reason
 	Emergency       Code = "sip.emergency"        // Number, Call, Via
 	Quality         Code = "rtp.quality"          // Call, Detail
+	PnpAsked        Code = "sip.pnp-asked"        // IP, Vendor, Model, Firmware
+	PnpTold         Code = "sip.pnp-told"         // IP, URL, Status
+	PnpSilent       Code = "sip.pnp-silent"       // IP, URL
+	PnpRefused      Code = "sip.pnp-refused"      // IP, MAC (whose address it is), Reason
 )
 
 // The reasons of registration and calls.
@@ -41,6 +45,8 @@ const (
 	NoAudio         Reason = "no-audio"
 	Elsewhere       Reason = "answered-elsewhere"
 	NoCommonCrypto  Reason = "no-common-crypto"
+	PnpUnrecognised Reason = "pnp-unrecognised"
+	WindowByPnp     Reason = "window-pnp"
 )
 
 var sipWords = map[Code]func(Args) string{
@@ -66,10 +72,27 @@ var sipWords = map[Code]func(Args) string{
 		return "is called by " + who
 	},
 	CallAnswered: with("is connected with %s", number),
-	CallEnded:    func(a Args) string { return fmt.Sprintf("call with %s ended after %v", a.Number, a.Duration) },
+	CallEnded:    func(a Args) string { return fmt.Sprintf("call with %s ended after %s", a.Number, span(a.Duration)) },
 	CallFailed:   with("call with %s failed (%d)", number, status),
 	Emergency:    func(a Args) string { return fmt.Sprintf("EMERGENCY CALL to %s by %v", a.Number, a.Via) },
 	Quality:      func(a Args) string { return "sound of the call: " + a.Detail },
+	PnpAsked:     with("asked by SIP PnP where its configuration is, from %v", ip),
+	PnpTold: func(a Args) string {
+		if a.Status >= 300 {
+			return fmt.Sprintf("was told by SIP PnP to fetch from %s and refused (%d)", a.URL, a.Status)
+		}
+		return "was told by SIP PnP to fetch from " + a.URL
+	},
+	PnpSilent: func(a Args) string {
+		return fmt.Sprintf("was told by SIP PnP to fetch from %s and did not acknowledge it", a.URL)
+	},
+	PnpRefused: func(a Args) string {
+		s := fmt.Sprintf("somebody at %v asked by SIP PnP in its name and was not answered", a.IP)
+		if !a.MAC.IsZero() {
+			s += fmt.Sprintf("; %v is the address of %v", a.IP, a.MAC)
+		}
+		return s
+	},
 }
 
 var sipReasons = map[Reason]string{
@@ -91,4 +114,6 @@ var sipReasons = map[Reason]string{
 	NoAudio:         "no audio arrived",
 	Elsewhere:       "another phone of the line answered",
 	NoCommonCrypto:  "the two sides can't agree on how to encrypt the audio",
+	PnpUnrecognised: "nothing tells a vendor that is known here",
+	WindowByPnp:     "it has just asked by SIP PnP",
 }

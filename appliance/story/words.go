@@ -3,6 +3,7 @@ package story
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // words maps each code to the function that says it in English.
@@ -57,6 +58,22 @@ func with(format string, args ...func(Args) any) func(Args) string {
 		}
 		return fmt.Sprintf(format, v...)
 	}
+}
+
+// span says a time in the unit that people would choose, rounded: "5 minutes",
+// "12 hours", "3 s" below two minutes.
+func span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour && d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= 2*time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	case d >= 2*time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%d s", d.Round(time.Second)/time.Second)
 }
 
 func ip(a Args) any       { return a.IP }

@@ -111,7 +111,7 @@ func demoConfig(state string, gateway *lab.Gateway) (appliance.Config, error) {
 		return appliance.Config{}, fmt.Errorf("write the site line's password: %w", err)
 	}
 	cfg := appliance.Default()
-	cfg.Box = appliance.Box{Name: "Patchbay", State: state, Country: "DE", TimeZone: "Europe/Berlin", Language: "en"}
+	cfg.Box = appliance.Box{Name: "Demo office", State: state, Country: "DE", TimeZone: "Europe/Berlin", Language: "en"}
 	cfg.LANs = []appliance.LAN{{
 		Interface: "lo", Address: demoBox, Subnet: demoSubnet, DHCP: "serve", Pools: []string{"127.77.0.10-127.77.0.99"}, Lease: cfg.SIP.Expires,
 	}}
