@@ -49,6 +49,8 @@ type Vendor struct {
 
 	Notify  Notify   `toml:"notify"`
 	Options []Option `toml:"dhcp"`
+	Asks    []Ask    `toml:"ask"`
+	VLAN    VLAN     `toml:"vlan"`
 	Files   []File   `toml:"file"`
 	Models  []Model  `toml:"model"`
 
@@ -184,7 +186,7 @@ func (v *Vendor) compile() (faults []error) {
 			bad("model %q: accounts and max are needed, 1 <= accounts <= max <= 255", m.Match)
 		}
 	}
-	return faults
+	return append(faults, v.checkAsks()...)
 }
 
 func ouiSet(list []string, bad func(string, ...any)) map[[3]byte]bool {
