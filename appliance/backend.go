@@ -287,10 +287,16 @@ func (b backend) Line(_ context.Context, id int64) (api.Line, error) {
 	return b.line(l), nil
 }
 
+// noDomain stands in addresses of record while there is no gateway (RFC 2606).
+const noDomain = "patchbay.invalid"
+
 // PutLine implements api.Lines.
 func (b backend) PutLine(ctx context.Context, e api.LineEdit) (api.Line, error) {
 	if n := b.a.emergencyPrefix(e.Extension); n != "" {
 		return api.Line{}, &api.Invalid{Field: "extension", Text: "choose another extension: phones dial at once what begins with the emergency number " + n}
+	}
+	if e.AOR == "" { // the gateway knows most lines by their number
+		e.AOR = "sip:" + cmp.Or(e.Number, e.Extension) + "@" + cmp.Or(b.a.cfg.Gateway.Domain, noDomain)
 	}
 	l := enrol.Line{ID: e.ID, AOR: e.AOR, DisplayName: e.Name, Number: e.Number, Extension: e.Extension, AuthUser: e.AuthUser}
 	if e.ID != 0 {
@@ -377,10 +383,37 @@ func said(err error) error {
 		return api.ErrNotFound
 	case errors.Is(err, enrol.ErrInvalid), errors.Is(err, enrol.ErrConflict), errors.Is(err, enrol.ErrInUse),
 		errors.Is(err, enrol.ErrNotAPhone), errors.Is(err, enrol.ErrFull):
-		return &api.Invalid{Text: err.Error()}
+		return invalid(err)
 	default:
 		return err
 	}
+}
+
+// fieldOf is how the sentences of enrol begin, and the field of the form that
+// each is about.
+var fieldOf = []struct{ prefix, field string }{
+	{"address ", "aor"}, {"name ", "name"}, {"number ", "number"}, {"extension ", "extension"},
+	{"user name ", "auth_user"}, {"password ", "password"},
+}
+
+// invalid says what is wrong without the words by which programs tell errors
+// apart, and names the field if one alone is at fault.
+func invalid(err error) *api.Invalid {
+	text := err.Error()
+	for _, mark := range []error{enrol.ErrConflict, enrol.ErrInvalid} {
+		text = strings.ReplaceAll(text, ", "+mark.Error(), "")
+		text = strings.ReplaceAll(text, ": "+mark.Error(), "")
+	}
+	out := &api.Invalid{Text: strings.ReplaceAll(text, "\n", "; ")}
+	if strings.Contains(text, "\n") {
+		return out
+	}
+	for _, f := range fieldOf {
+		if strings.HasPrefix(text, f.prefix) {
+			out.Field = f.field
+		}
+	}
+	return out
 }
 
 // The settings that guard the page.
