@@ -224,14 +224,20 @@ func uriUser(uri string) string {
 		return ""
 	}
 	user, _, _ := strings.Cut(rest[:at], ":")
-	if !strings.Contains(user, "%") || !validEscapes(user) {
-		return user
+	return unescape(user)
+}
+
+// unescape resolves the escapes of a URI's part; one that has a bad escape is
+// left as it is.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") || !validEscapes(s) {
+		return s
 	}
 	var b strings.Builder
-	for i := 0; i < len(user); i++ {
-		c := user[i]
+	for i := 0; i < len(s); i++ {
+		c := s[i]
 		if c == '%' {
-			c = unhex(user[i+1])<<4 | unhex(user[i+2])
+			c = unhex(s[i+1])<<4 | unhex(s[i+2])
 			i += 2
 		}
 		b.WriteByte(c)
