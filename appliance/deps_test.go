@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"patchbay/systemd":             {},
 	"patchbay/media":               {},
 	"patchbay/dhcp":                {},
+	"patchbay/dhcp/snippet":        {},
 	"patchbay/provision":           {},
 	"patchbay/provision/enrol":     {"patchbay/provision"},
 	"patchbay/sipedge":             {"patchbay/media"},
@@ -32,7 +33,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/lab":       {},
 	"patchbay/appliance/lab/netns": {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
-		"patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/media", "patchbay/provision",
+		"patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/provision",
 		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/systemd",
 	},
 	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
