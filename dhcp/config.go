@@ -13,7 +13,7 @@ import (
 // Mode says what the box does with DHCP on one interface.
 type Mode uint8
 
-// The modes. [New] accepts Off and Serve.
+// The modes.
 const (
 	Off    Mode = iota // answers nothing
 	Watch              // learns, answers nothing
@@ -63,8 +63,8 @@ type Reservation struct {
 
 // Config describes the service on one interface.
 type Config struct {
-	Interface    string       // for logs and [Server.String]
-	Mode         Mode         // Off or Serve
+	Interface    string // for logs and [Server.String]
+	Mode         Mode
 	Server       netip.Addr   // our own address there: server identifier (option 54)
 	Subnet       netip.Prefix // option 1, and what "the right network" means
 	Pools        []Pool
@@ -79,6 +79,17 @@ type Config struct {
 	Quiet time.Duration
 	// Tick, if not nil, is called at least every 2 s while the server lives.
 	Tick func()
+
+	// Ours are addresses at which an answer is no sign of a foreign server:
+	// those of the box's other interfaces, and the servers that it relays to.
+	Ours []netip.Addr
+	// RelayTo are the servers of mode Relay. None of them may be on this
+	// segment.
+	RelayTo []netip.Addr
+	// RelayTrust keeps the relay information (option 82) that a switch put
+	// into a request before it came here. Otherwise such a request is dropped
+	// (RFC 3046 §2.1), because any client could have written it.
+	RelayTrust bool
 }
 
 // Validate reports everything that is wrong, joined into one error.
@@ -88,9 +99,6 @@ func (c Config) Validate() error {
 	}
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if c.Mode != Serve {
-		bad("mode %v is not supported yet, use serve or off", c.Mode)
-	}
 	if !c.Server.Is4() {
 		bad("server address %v is not an IPv4 address", c.Server)
 	}
@@ -99,7 +107,7 @@ func (c Config) Validate() error {
 	} else if !c.Subnet.Contains(c.Server) {
 		bad("server address %v is outside %v", c.Server, c.Subnet)
 	}
-	if len(c.Pools) == 0 && len(c.Reservations) == 0 {
+	if c.Mode.leases() && len(c.Pools) == 0 && len(c.Reservations) == 0 {
 		bad("neither a pool nor a reservation, so there is nothing to give out")
 	}
 	if c.Lease != 0 && c.Lease < minimumLease {
@@ -108,8 +116,27 @@ func (c Config) Validate() error {
 	if len(c.Domain) > 253 {
 		bad("domain is longer than 253 characters")
 	}
+	faults = append(faults, c.validateRelay()...)
 	faults = append(faults, c.validateAddresses()...)
 	return errors.Join(faults...)
+}
+
+func (c Config) validateRelay() (faults []error) {
+	if c.Mode != Relay {
+		return nil
+	}
+	if len(c.RelayTo) == 0 {
+		faults = append(faults, errors.New("no server to relay to"))
+	}
+	for _, ip := range c.RelayTo {
+		switch {
+		case !ip.Is4() || ip.IsMulticast() || ip == allOnes:
+			faults = append(faults, fmt.Errorf("server %v to relay to is not the IPv4 address of a host", ip))
+		case c.Subnet.Contains(ip):
+			faults = append(faults, fmt.Errorf("server %v to relay to is in %v itself, where clients reach it without a relay", ip, c.Subnet))
+		}
+	}
+	return faults
 }
 
 func (c Config) validateAddresses() (faults []error) {

@@ -39,6 +39,9 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 		s.noOffer(r, story.WrongSubnet)
 		return
 	}
+	if s.byMode(r) {
+		return
+	}
 	switch r.kind {
 	case dhcpv4.MessageTypeDiscover:
 		s.discover(r)
@@ -75,6 +78,9 @@ func (s *Server) discover(r *request) {
 		s.noOffer(r, story.OtherServerHere)
 		return
 	case gateLooking:
+		if s.table.holds(r.client, r.at) {
+			break // after a restart a phone that counts on us is not kept waiting
+		}
 		s.noOffer(r, story.ProbingFirst)
 		s.wait(r, b)
 		return
@@ -102,6 +108,7 @@ func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
 		s.noOffer(r, story.PoolExhausted)
 		return
 	}
+	s.countOffer(r.mac)
 	s.tell(r.mac, story.Out, story.Offer, story.Args{IP: ip, URL: b.URL, Vendor: b.Vendor, Model: b.Model})
 	s.send(r, s.offer(r, b, ip, s.term(r)), destination(r, ip, false))
 }
@@ -109,6 +116,11 @@ func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
 // request serves the states that send DHCPREQUEST, told apart by what is
 // filled in (RFC 2131 §4.3.2 and table 4).
 func (s *Server) request(r *request) {
+	s.untaken.heard(r.mac)
+	if left, bounded := s.graceLeft(r.at); bounded && left < minimumLease {
+		s.noOffer(r, story.OtherServerHere)
+		return
+	}
 	switch {
 	case r.server.IsValid() && !r.ciaddr.IsValid():
 		s.selecting(r)
@@ -116,7 +128,7 @@ func (s *Server) request(r *request) {
 		// Option 54 "MUST NOT" be here, but some clients send it all the same;
 		// if it names somebody else, the lease is not ours.
 		if r.server.IsValid() && r.server != s.cfg.Server {
-			s.sighted(r.server)
+			s.sighted(r)
 			return
 		}
 		if r.toAll {
@@ -136,7 +148,7 @@ func (s *Server) selecting(r *request) {
 	if r.server != s.cfg.Server {
 		// RFC 2131 §4.3.2: "the client has declined that server's offer".
 		s.table.drop(r.client)
-		s.sighted(r.server)
+		s.sighted(r)
 		s.tell(r.mac, story.Local, story.NoOffer, story.Args{IP: r.requested, Peer: r.server, Reason: story.OtherServer})
 		return
 	}
@@ -290,6 +302,9 @@ func (s *Server) term(r *request) time.Duration {
 	term := s.cfg.lease()
 	if r.term > 0 {
 		term = min(term, max(r.term, minimumLease))
+	}
+	if left, bounded := s.graceLeft(r.at); bounded {
+		term = min(term, max(left, minimumLease))
 	}
 	return term.Truncate(time.Second)
 }

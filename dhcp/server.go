@@ -56,16 +56,14 @@ type Server struct {
 		mu   sync.Mutex
 		list map[string]waiter
 	}
-	rival struct {
-		mu    sync.Mutex
-		other OtherServer
-		gate  gate
-	}
+	rival   rival
+	look    chan struct{} // the watch is to look at once
+	untaken untaken
 }
 
 // counters are kept for [Server.Stats].
 type counters struct {
-	received, bad, limited, repeated, busy atomic.Uint64
+	received, bad, limited, repeated, busy, strangers atomic.Uint64
 }
 
 // Stats counts datagrams since the start.
@@ -75,6 +73,9 @@ type Stats struct {
 	Limited  uint64 // beyond the limit of one device
 	Repeated uint64 // came again while the first was being committed
 	Busy     uint64 // dropped because too many commits were under way
+	// Strangers were not answered because they are no phones, where the mode
+	// answers phones only.
+	Strangers uint64
 }
 
 // New loads the leases of the store and returns a server that is ready to
@@ -109,7 +110,7 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		cfg: cfg, conn: conn, probe: probe, store: store, boot: boot, acked: acked, record: record,
 		log: log.With("component", "dhcp", "interface", cfg.Interface),
 		now: time.Now, slots: make(chan struct{}, commitsAtOnce),
-		kick: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 	s.waiting.list = make(map[string]waiter)
 	var leases []Lease
@@ -120,9 +121,7 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		}
 	}
 	s.table = newTable(cfg, leases)
-	if cfg.Quiet < 0 || s.table.live(s.now()) {
-		// Leases in force: phones count on us, and a restart must not keep
-		// them waiting.
+	if cfg.Quiet < 0 || s.expectsOthers() {
 		s.rival.gate = gateOpen
 	}
 	return s, nil
@@ -242,7 +241,7 @@ func (s *Server) Pools() []Usage { return s.table.usage(s.now()) }
 // Stats returns what came in so far.
 func (s *Server) Stats() Stats {
 	c := &s.stats
-	return Stats{c.received.Load(), c.bad.Load(), c.limited.Load(), c.repeated.Load(), c.busy.Load()}
+	return Stats{c.received.Load(), c.bad.Load(), c.limited.Load(), c.repeated.Load(), c.busy.Load(), c.strangers.Load()}
 }
 
 // Whois returns the device that holds a live lease of this server on the address.

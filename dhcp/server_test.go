@@ -31,7 +31,13 @@ func TestValidate(t *testing.T) {
 			c.Server, c.Subnet, c.Pools = ip4("127.77.0.1"), netip.MustParsePrefix("127.77.0.0/24"), []Pool{pool("127.77.0.100-127.77.0.120")}
 			c.Reservations = nil
 		}, ""},
-		{"mode", func(c *Config) { c.Mode = Relay }, "mode relay is not supported yet"},
+		{"watch gives nothing", func(c *Config) { c.Mode, c.Pools = Watch, nil }, ""},
+		{"inform gives nothing", func(c *Config) { c.Mode, c.Pools = Inform, nil }, ""},
+		{"phones give from pools", func(c *Config) { c.Mode, c.Pools = Phones, nil }, "nothing to give out"},
+		{"relay", func(c *Config) { c.Mode, c.Pools, c.RelayTo = Relay, nil, []netip.Addr{ip4("198.51.100.67")} }, ""},
+		{"relay to nobody", func(c *Config) { c.Mode = Relay }, "no server to relay to"},
+		{"relay to here", func(c *Config) { c.Mode, c.RelayTo = Relay, []netip.Addr{ip4("192.0.2.9")} }, "in 192.0.2.0/24 itself"},
+		{"relay to all", func(c *Config) { c.Mode, c.RelayTo = Relay, []netip.Addr{allOnes} }, "is not the IPv4 address of a host"},
 		{"server", func(c *Config) { c.Server = ip4("198.51.100.1") }, "server address 198.51.100.1 is outside 192.0.2.0/24"},
 		{"no server", func(c *Config) { c.Server = netip.Addr{} }, "is not an IPv4 address"},
 		{"subnet", func(c *Config) { c.Subnet = netip.MustParsePrefix("192.0.2.0/31") }, "is not an IPv4 network"},

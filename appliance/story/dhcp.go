@@ -17,6 +17,7 @@ const (
 	Inform   Code = "dhcp.inform"   // IP, URL
 	NoOffer  Code = "dhcp.no-offer" // Reason
 	Conflict Code = "dhcp.conflict" // IP, MAC
+	InVain   Code = "dhcp.in-vain"  // Reason: it was sent offers and took none
 )
 
 // The reasons of address assignment.
@@ -29,6 +30,12 @@ const (
 	OtherServerHere Reason = "other-server-here"
 	ProbingFirst    Reason = "probing-first"
 	StoreFailed     Reason = "store-failed"
+	NotAPhone       Reason = "not-a-phone"
+	OffersNotTaken  Reason = "offers-not-taken"
+	PoolShareUsed   Reason = "pool-share-used"
+	NoServerAnswers Reason = "no-server-answers"
+	RelayUntrusted  Reason = "relay-untrusted"
+	ServerIsLocal   Reason = "server-is-local"
 )
 
 var dhcpWords = map[Code]func(Args) string{
@@ -52,6 +59,7 @@ var dhcpWords = map[Code]func(Args) string{
 	Release:  with("gave %v back", ip),
 	Inform:   with("has %v already and asked for options only", ip),
 	NoOffer:  plain("got no offer"),
+	InVain:   plain("was sent several offers and took none"),
 	Conflict: func(a Args) string { return fmt.Sprintf("%v is in use by %v", a.IP, a.MAC) },
 }
 
@@ -64,4 +72,11 @@ var dhcpReasons = map[Reason]string{
 	OtherServerHere: "another DHCP server is on this network, so this box makes no offers; switch one of the two off",
 	ProbingFirst:    "this box is still looking for another DHCP server on this network",
 	StoreFailed:     "the lease could not be written to disk",
+	NotAPhone:       "it is not recognised as a phone, and this box serves phones only here; enrol it if it is one",
+	OffersNotTaken: "it asks again and again and takes no offer of this box: either a switch drops them (DHCP snooping; make the box's port a trusted one), " +
+		"or another DHCP server is faster",
+	PoolShareUsed:   "it is not recognised as a phone, and the rest of the pool is kept for phones",
+	NoServerAnswers: "no DHCP server that this box relays to answers",
+	RelayUntrusted:  "it came with relay information (option 82) from an unknown place; if a switch adds it, set relay_trust",
+	ServerIsLocal:   "a DHCP server answers on this network itself, so this box relays nothing",
 }
