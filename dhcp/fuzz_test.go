@@ -46,7 +46,7 @@ func checkTable(t *testing.T, s *Server, now time.Time) {
 		if e.busy || e.IP != ip || e.State == 0 || !tb.cfg.usable(ip) {
 			t.Fatalf("entry of %v: %+v", ip, e)
 		}
-		if owner, ok := tb.owner[ip]; ok && e.bound(now) && owner != e.MAC {
+		if owner, ok := tb.owner(ip); ok && e.bound(now) && owner != e.MAC {
 			t.Fatalf("%v is reserved for %v and leased to %v", ip, owner, e.MAC)
 		}
 		if row, ok := s.store.(*memStore).row(ip); e.State == Bound && (!ok || row.Expires != e.Expires || row.MAC != e.MAC) {

@@ -33,6 +33,9 @@ type Boot struct {
 	Model   string
 	Phone   bool
 	URL     string // for the story: where the configuration is, without secrets
+
+	Suppress []uint8 // codes of the network that this client is not told
+	Rules    string  // for the story: names of the rules of an administrator that applied
 }
 
 // ours are the codes that belong to the protocol: no [Boot] replaces them.
@@ -66,12 +69,15 @@ func (c Config) parameters(b Boot, term time.Duration) map[uint8][]byte {
 		p[optNTP] = addrs(c.NTP...)
 	}
 	if c.Domain != "" {
-		p[optDomain] = []byte(c.Domain)
+		p[optDomain], p[optSearch] = []byte(c.Domain), domainNames(c.Domain)
 	}
 	for code, value := range b.Options {
 		if !slices.Contains(ours, code) {
 			p[code] = value
 		}
+	}
+	for _, code := range b.Suppress {
+		delete(p, code)
 	}
 	if term > 0 {
 		// RFC 2131 §4.4.5: the defaults of T1 and T2.

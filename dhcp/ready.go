@@ -74,6 +74,9 @@ func (t *table) spares(n int, now time.Time) (out []netip.Addr) {
 		ip := q.spare[0]
 		q.spare = q.spare[1:]
 		delete(q.listed, ip)
+		if _, reserved := t.owner(ip); reserved { // since it was listed
+			continue
+		}
 		if e := t.byIP[ip]; e == nil || e.free(now) {
 			out = append(out, ip)
 		}
@@ -129,7 +132,7 @@ func (t *table) toProbe(wanted []netip.Addr, ahead int, now time.Time) []netip.A
 			add(ip)
 		}
 	}
-	for ip := range t.owner {
+	for ip := range t.fixed.Load().owner {
 		if e := t.byIP[ip]; (e == nil || e.free(now)) && old(ip) {
 			add(ip)
 		}
@@ -171,7 +174,7 @@ func (t *table) candidate(ip netip.Addr) bool {
 	if _, listed := t.ready.listed[ip]; listed {
 		return false
 	}
-	_, reserved := t.owner[ip]
+	_, reserved := t.owner(ip)
 	return !reserved && t.allowed(ip, mac.Addr{})
 }
 
@@ -207,7 +210,7 @@ func (t *table) probed(asked []netip.Addr, answers, mine map[netip.Addr]mac.Addr
 		who, answered := answers[ip]
 		e := t.byIP[ip]
 		switch {
-		case answered && who != t.owner[ip] && who != mine[ip]:
+		case answered && !t.owns(ip, who) && who != mine[ip]:
 			if e != nil && !e.free(now) {
 				continue // given out meanwhile; its client will DECLINE
 			}

@@ -41,13 +41,13 @@ func TestOptions(t *testing.T) {
 	}{
 		{"only what is asked for, in the order of the wishes", []mod{opt(optRequested, 15, 6, 3)}, []int{53, 51, 54, 15, 6, 3}},
 		{"mask before router", []mod{opt(optRequested, 3, 1)}, []int{53, 51, 54, 1, 3}},
-		{"an empty list", []mod{opt(optRequested)}, []int{53, 51, 54, 1, 3, 6, 15, 28, 42, 58, 59}},
-		{"all if there is no list", nil, []int{53, 51, 54, 1, 3, 6, 15, 28, 42, 58, 59}},
+		{"an empty list", []mod{opt(optRequested)}, []int{53, 51, 54, 1, 3, 6, 15, 28, 42, 58, 59, 119}},
+		{"all if there is no list", nil, []int{53, 51, 54, 1, 3, 6, 15, 28, 42, 58, 59, 119}},
 		{"what we don't have", []mod{opt(optRequested, 1, 252, 121, 12)}, []int{53, 51, 54, 1}},
 		{"twice the same wish", []mod{opt(optRequested, 3, 3, 3)}, []int{53, 51, 54, 3}},
 		{"a phone that asks for 66", []mod{phone, opt(optRequested, 1, 66)}, []int{53, 51, 54, 1, 160, 66}},
 		{"a phone that asks for nothing of ours", []mod{phone, opt(optRequested, 12)}, []int{53, 51, 54, 160}},
-		{"a phone without a list", []mod{phone}, []int{53, 51, 54, 1, 160, 3, 6, 15, 28, 42, 43, 58, 59, 66}},
+		{"a phone without a list", []mod{phone}, []int{53, 51, 54, 1, 160, 3, 6, 15, 28, 42, 43, 58, 59, 66, 119}},
 		{"no phone gets none of 43, 66, 160", []mod{opt(optRequested, 1, 43, 60, 66, 160)}, []int{53, 51, 54, 1}},
 		{"61 and 82 come back, 82 last", []mod{opt(optRequested, 3), opt(optClientID, 1, 2), opt(optRelayAgent, 1, 1, 9), giaddr(ip4("192.0.2.250"))}, []int{53, 51, 54, 3, 61, 82}},
 		{"the protocol's own can't be asked for", []mod{opt(optRequested, 53, 54, 50, 55, 82, 255, 0)}, []int{53, 51, 54}},
@@ -81,7 +81,7 @@ func TestOptionValues(t *testing.T) {
 		want := dhcpv4.Options{
 			1: {255, 255, 255, 0}, 3: {192, 0, 2, 1}, 6: {192, 0, 2, 53, 192, 0, 2, 54}, 15: []byte("example.com"), 28: {192, 0, 2, 255},
 			42: {192, 0, 2, 123}, 43: {1, 2, 3}, 51: {0, 0, 14, 16}, 53: {2}, 54: {192, 0, 2, 1}, 58: {0, 0, 7, 8}, 59: {0, 0, 12, 78},
-			66: []byte("http://192.0.2.1/"), 160: []byte("http://192.0.2.1/"),
+			66: []byte("http://192.0.2.1/"), 160: []byte("http://192.0.2.1/"), 119: []byte("\x07example\x03com\x00"),
 		}
 		if diff := cmp.Diff(want, o); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -40,6 +40,7 @@ const (
 	optClientID     = 61
 	optUserClass    = 77
 	optRelayAgent   = 82
+	optSearch       = 119
 	optEnd          = 255
 	subCircuitID    = 1
 	maxClientID     = 255

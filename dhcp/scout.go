@@ -71,7 +71,8 @@ func (s *Server) probeAndOffer(ctx context.Context) {
 	waiters := s.serveWaiting()
 	wanted := make(map[netip.Addr]mac.Addr)
 	for _, w := range waiters {
-		for _, ip := range []netip.Addr{s.table.reserved[w.r.mac], w.r.requested} {
+		fixed, _ := s.table.reserved(w.r.mac)
+		for _, ip := range []netip.Addr{fixed, w.r.requested} {
 			if s.table.allowed(ip, w.r.mac) {
 				wanted[ip] = w.r.mac
 			}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"patchbay/dhcp/mac"
@@ -40,9 +41,8 @@ func (e *entry) of(c client) bool {
 // table holds the leases in memory. Its methods take the lock and never call
 // out, so that neither the receive loop nor [Whois] waits for anything slow.
 type table struct {
-	cfg      Config
-	reserved map[mac.Addr]netip.Addr // never changed
-	owner    map[netip.Addr]mac.Addr // the reverse of reserved
+	cfg   Config
+	fixed atomic.Pointer[fixedAddrs] // replaced whole, under mu
 
 	mu       sync.RWMutex
 	byIP     map[netip.Addr]*entry
@@ -54,16 +54,12 @@ type table struct {
 func newTable(cfg Config, leases []Lease) *table {
 	t := &table{
 		cfg:      cfg,
-		reserved: make(map[mac.Addr]netip.Addr, len(cfg.Reservations)),
-		owner:    make(map[netip.Addr]mac.Addr, len(cfg.Reservations)),
 		byIP:     make(map[netip.Addr]*entry, len(leases)),
 		byClient: make(map[string]netip.Addr, len(leases)),
 		byMAC:    make(map[mac.Addr]netip.Addr, len(leases)),
 	}
 	t.ready.listed = make(map[netip.Addr]struct{})
-	for _, r := range cfg.Reservations {
-		t.reserved[r.MAC], t.owner[r.IP] = r.IP, r.MAC
-	}
+	t.fixed.Store(newFixedAddrs(cfg, cfg.Reservations))
 	// Oldest first, so that a client's newest lease is the one it is known by.
 	leases = slices.Clone(leases)
 	slices.SortStableFunc(leases, func(a, b Lease) int { return a.Granted.Compare(b.Granted) })
@@ -88,7 +84,7 @@ func (t *table) allowed(ip netip.Addr, m mac.Addr) bool {
 	if !t.cfg.usable(ip) {
 		return false
 	}
-	if owner, ok := t.owner[ip]; ok {
+	if owner, ok := t.owner(ip); ok {
 		return owner == m
 	}
 	return slices.ContainsFunc(t.cfg.Pools, func(p Pool) bool { return p.Contains(ip) })
@@ -124,7 +120,7 @@ const (
 func (t *table) standing(ip netip.Addr, c client, now time.Time) standing {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	owner, reserved := t.owner[ip]
+	owner, reserved := t.owner(ip)
 	switch e := t.byIP[ip]; {
 	case reserved && owner != c.mac:
 		return others
@@ -154,7 +150,7 @@ func (t *table) offer(c client, want netip.Addr, relayed bool, now time.Time) (n
 	defer t.mu.Unlock()
 	clean := func(ip netip.Addr) bool { return relayed || t.ready.clean(ip, now) }
 	e := t.lookup(c)
-	if fixed, ok := t.reserved[c.mac]; ok && (e == nil || e.IP != fixed) && t.takeable(fixed, c, now) {
+	if fixed, ok := t.reserved(c.mac); ok && (e == nil || e.IP != fixed) && t.takeable(fixed, c, now) {
 		// Reserved for this device, and nobody else sits on it.
 		if clean(fixed) || (t.byIP[fixed] != nil && t.byIP[fixed].MAC == c.mac) {
 			return t.hold(fixed, c, now), offered
@@ -201,7 +197,7 @@ func (t *table) offer(c client, want netip.Addr, relayed bool, now time.Time) (n
 // address follows the device, whatever client identifier it sends.
 func (t *table) takeable(ip netip.Addr, c client, now time.Time) bool {
 	e := t.byIP[ip]
-	return e == nil || e.free(now) || (!e.busy && e.State != Declined && e.MAC == c.mac && t.owner[ip] == c.mac)
+	return e == nil || e.free(now) || (!e.busy && e.State != Declined && e.MAC == c.mac && t.owns(ip, c.mac))
 }
 
 // hold reserves the address for the client for as long as an offer is good.
@@ -366,7 +362,7 @@ func (t *table) usage(now time.Time) []Usage {
 				kept[ip] = true
 			}
 		}
-		for ip := range t.owner {
+		for ip := range t.fixed.Load().owner {
 			if p.Contains(ip) {
 				kept[ip] = true
 			}

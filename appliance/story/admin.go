@@ -9,6 +9,9 @@ const (
 	LineRemoved   Code = "admin.line-removed"  // Account
 	Enlisted      Code = "admin.enlisted"      // Vendor, Model: the phone is in the inventory from now on
 	PasswordNew   Code = "admin.password-new"  // Account: its device identity was replaced
+	LeaseEnded    Code = "admin.lease-ended"   // IP
+	Reserved      Code = "admin.reserved"      // IP
+	Unreserved    Code = "admin.unreserved"    // IP
 )
 
 var adminWords = map[Code]func(Args) string{
@@ -19,6 +22,9 @@ var adminWords = map[Code]func(Args) string{
 	LineRemoved:   with("account %d was taken from its line", slot),
 	Enlisted:      with("was seen for the first time: %v", model),
 	PasswordNew:   with("account %d got a new device password", slot),
+	LeaseEnded:    with("an administrator ended its lease of %v", ip),
+	Reserved:      with("an administrator reserved %v for it", ip),
+	Unreserved:    with("an administrator took back its reservation of %v", ip),
 }
 
 var adminReasons = map[Reason]string{}
