@@ -255,7 +255,7 @@ func (f *fake) assign(a mac.Account, line int64) (e story.Event, err error) {
 		return e, api.ErrNotFound
 	}
 	acc.Line = &api.LineRef{ID: l.ID, Name: l.Name, Number: l.Number, Extension: l.Extension}
-	acc.State = api.StateOf(!acc.Registered.IsZero(), !acc.Registered.IsZero(), true)
+	acc.State = api.StateOf(acc.Transport != "", acc.Transport != "", true)
 	f.phones[a.MAC].State = api.StateOfPhone(f.phones[a.MAC].Accounts)
 	return story.Event{Proto: story.Admin, Code: story.LineAssigned, Args: story.Args{Account: a, Name: l.Name, Number: l.Number}}, nil
 }
@@ -313,6 +313,16 @@ func (f *fake) Claim(_ context.Context, hash string) error {
 		return fmt.Errorf("there is a password already")
 	}
 	f.access = Access{PasswordHash: hash}
+	return nil
+}
+
+func (f *fake) ChangePassword(_ context.Context, from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.access.PasswordHash != from || from == "" {
+		return ErrPasswordChanged
+	}
+	f.access.PasswordHash = to
 	return nil
 }
 

@@ -69,7 +69,7 @@ func (f *fake) furnishPhones(now time.Time) {
 	registered := func(slot uint8, line *api.LineRef, ip string) api.Account {
 		return api.Account{
 			Slot: slot, State: api.StateOf(true, true, line != nil), Line: line, Transport: "UDP",
-			Source: netip.MustParseAddrPort(ip + ":5060"), Registered: now.Add(-40 * time.Minute), Expires: now.Add(6 * time.Minute),
+			Source: netip.MustParseAddrPort(ip + ":5060"), Expires: now.Add(6 * time.Minute),
 		}
 	}
 	for _, p := range []api.Phone{

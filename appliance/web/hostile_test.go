@@ -54,7 +54,7 @@ func poison(f *fake, text string) {
 	f.lines = map[int64]*api.Line{1: {ID: 1, Name: text, AOR: text, Number: text, Extension: text, AuthUser: text}}
 	f.phones = map[mac.Addr]*api.Phone{yealink: {
 		MAC: yealink, Vendor: text, Model: text, Firmware: text, IP: netip.MustParseAddr("192.0.2.1"), Evidence: text, State: api.SignedIn,
-		Accounts: []api.Account{{Slot: 1, State: api.SignedIn, Line: ref, Transport: text, Registered: f.now()}},
+		Accounts: []api.Account{{Slot: 1, State: api.SignedIn, Line: ref, Transport: text, Expires: f.now()}},
 	}}
 	f.stories = map[mac.Addr][]api.Entry{}
 	for _, code := range []story.Code{story.Discover, story.Identified, story.Served, story.CallIn, story.BadMessage, story.Quality, story.CallFailed, "code.of.the.future"} {

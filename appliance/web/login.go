@@ -65,17 +65,28 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.showLogin(w, r, http.StatusForbidden, f)
 		return
 	}
-	s.log.Info("login", "component", "web", "ip", source(r))
 	s.logins.forgive(source(r))
-	s.enter(w, r)
+	token := s.enter(w, r)
+	// The change of the password ends every login after it stored the new
+	// one; a login with the old one that began in between is ended here.
+	if now, err := s.b.Access(r.Context()); err != nil || now.PasswordHash != a.PasswordHash {
+		s.sessions.stop(token)
+		clearCookie(w)
+		f.Error = s.texts.say("login.wrong")
+		s.showLogin(w, r, http.StatusForbidden, f)
+		return
+	}
+	s.log.Info("login", "component", "web", "ip", source(r))
 	http.Redirect(w, r, f.Next, http.StatusSeeOther)
 }
 
 // enter starts a login with a token that nobody has seen before, and ends the
 // one that the browser came with.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
+func (s *Server) enter(w http.ResponseWriter, r *http.Request) (fresh string) {
 	s.sessions.stop(token(r))
-	setCookie(w, s.sessions.start())
+	fresh = s.sessions.start()
+	setCookie(w, fresh)
+	return fresh
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {

@@ -39,6 +39,8 @@ func (s *Server) routes() []route {
 		{get, "/login", public, s.loginPage},
 		{post, "/login", public, s.login},
 		{post, "/logout", public, s.logout},
+		{get, "/password", member, s.passwordPage},
+		{post, "/password", member, s.changePassword},
 		{get, "/{$}", member, s.dashboard},
 		{get, "/events", stream, s.dashboardEvents},
 		{get, "/phones", member, s.phones},

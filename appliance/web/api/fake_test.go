@@ -74,7 +74,7 @@ func (f *fake) phone() Phone {
 		MAC: known, Vendor: "Yealink", Model: "SIP-T46U\x07", IP: netip.MustParseAddr("192.0.2.101"), Evidence: "own lease", State: SignedIn, LastSeen: at,
 		Accounts: []Account{{
 			Slot: 1, State: SignedIn, Line: &LineRef{ID: 7, Name: "Anna", Number: "+49301234567", Extension: "201"},
-			Transport: "udp", Source: netip.MustParseAddrPort("192.0.2.101:5060"), Registered: at, Expires: at.Add(time.Minute),
+			Transport: "udp", Source: netip.MustParseAddrPort("192.0.2.101:5060"), Expires: at.Add(time.Minute),
 		}},
 	}
 }

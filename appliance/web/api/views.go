@@ -205,13 +205,12 @@ type Phone struct {
 
 // Account is one SIP identity of a phone.
 type Account struct {
-	Slot       uint8          `json:"slot"`
-	State      State          `json:"state"`
-	Line       *LineRef       `json:"line,omitempty"` // nil: nobody is signed in
-	Transport  string         `json:"transport,omitempty"`
-	Source     netip.AddrPort `json:"source,omitzero"`
-	Registered time.Time      `json:"registered,omitzero"` // since when
-	Expires    time.Time      `json:"expires,omitzero"`
+	Slot      uint8          `json:"slot"`
+	State     State          `json:"state"`
+	Line      *LineRef       `json:"line,omitempty"` // nil: nobody is signed in
+	Transport string         `json:"transport,omitempty"`
+	Source    netip.AddrPort `json:"source,omitzero"`
+	Expires   time.Time      `json:"expires,omitzero"`
 	// FlowLost: the connection is gone; calls are refused until the phone
 	// comes back by itself.
 	FlowLost bool `json:"flow_lost,omitempty"`
