@@ -67,6 +67,7 @@ type Appliance struct {
 	dhcp      []lanServer
 	whois     *dhcp.Whois
 	endpoint  *sipedge.Endpoint
+	pnp       *sipedge.PnP       // nil: on no interface
 	uplink    *sipedge.TLSUplink // nil: no gateway
 	sip       *sipedge.Server
 	provision *provision.Server
@@ -105,7 +106,7 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error)
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildProvision,
+		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildProvision,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -444,6 +445,11 @@ func (a *Appliance) tasks() (front, base []Task) {
 	}
 	for _, t := range a.provision.Tasks() {
 		front = append(front, t)
+	}
+	if a.pnp != nil {
+		for _, t := range a.pnp.Tasks() {
+			front = append(front, t)
+		}
 	}
 	front = append(front, a.page, a.control)
 	for _, t := range a.sip.Tasks() {

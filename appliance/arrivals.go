@@ -20,11 +20,22 @@ type arrivals struct {
 	log       *slog.Logger
 	tick      func()
 	queue     chan dhcp.Lease
+	sightings chan provision.Sighting
 	dropped   atomic.Uint64
 }
 
 func newArrivals(c *provision.Catalog, d *enrol.Directory, tick func(), log *slog.Logger) *arrivals {
-	return &arrivals{catalog: c, directory: d, tick: tick, log: log, queue: make(chan dhcp.Lease, 256)}
+	return &arrivals{catalog: c, directory: d, tick: tick, log: log, queue: make(chan dhcp.Lease, 256), sightings: make(chan provision.Sighting, 256)}
+}
+
+// saw takes a phone that was recognised by other means. It never blocks
+// either.
+func (a *arrivals) saw(s provision.Sighting) {
+	select {
+	case a.sightings <- s:
+	default:
+		a.dropped.Add(1)
+	}
 }
 
 // acked takes a lease that was just granted. It never blocks: a phone that
@@ -52,6 +63,8 @@ func (a *arrivals) Run(ctx context.Context) error {
 			a.tick()
 		case l := <-a.queue:
 			a.enlist(ctx, l)
+		case s := <-a.sightings:
+			a.put(ctx, s)
 		}
 	}
 }
@@ -63,7 +76,11 @@ func (a *arrivals) enlist(ctx context.Context, l dhcp.Lease) {
 	}
 	first, _ := a.catalog.Slots(vendor, model)
 	s := provision.Sighting{MAC: l.MAC, Vendor: vendor, Model: model, Slots: first}
+	a.put(ctx, s)
+}
+
+func (a *arrivals) put(ctx context.Context, s provision.Sighting) {
 	if _, err := a.directory.Enlist(ctx, s); err != nil && ctx.Err() == nil {
-		a.log.Warn("enlist a phone", "component", "arrivals", "mac", l.MAC, "err", err)
+		a.log.Warn("enlist a phone", "component", "arrivals", "mac", s.MAC, "err", err)
 	}
 }

@@ -53,6 +53,7 @@ type LAN struct {
 	Domain       string        `toml:"domain"`
 	Lease        time.Duration `toml:"lease"`
 	Reservations []Reservation `toml:"reservation"`
+	PnP          string        `toml:"pnp"` // "on" or "off"; empty, in a configuration made by hand: off
 }
 
 // Reservation ties an address to a phone for ever.
@@ -162,6 +163,14 @@ func (l *LAN) setDefaults() {
 	if l.DHCP == "" {
 		l.DHCP = "off"
 	}
+	if l.PnP == "" {
+		// Where somebody else gives out addresses, that somebody may also
+		// say where configurations are; a network has one answer to PnP only.
+		l.PnP = "off"
+		if l.DHCP == "serve" || l.DHCP == "phones" {
+			l.PnP = "on"
+		}
+	}
 	if l.Lease == 0 {
 		// Long enough that a weekend without the box costs no call, short
 		// enough that a replaced phone's address comes back within a day.
@@ -196,7 +205,7 @@ func suggestion(key toml.Key, md toml.MetaData) string {
 var knownKeys = []string{
 	"box.name", "box.state", "box.country", "box.time_zone", "box.language",
 	"lan.interface", "lan.address", "lan.subnet", "lan.dhcp", "lan.pools", "lan.router", "lan.dns", "lan.ntp",
-	"lan.domain", "lan.lease", "lan.reservation.mac", "lan.reservation.ip",
+	"lan.domain", "lan.lease", "lan.pnp", "lan.reservation.mac", "lan.reservation.ip",
 	"provision.http_port", "provision.tftp_port", "provision.window",
 	"sip.port", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
@@ -262,6 +271,7 @@ func (l *LAN) validate(v *faults, at string) {
 	v.check(l.Subnet.Masked() == l.Subnet, at+"subnet", l.Subnet.String(), "write "+l.Subnet.Masked().String())
 	v.check(l.Subnet.Contains(l.Address), at+"address", show(l.Address), "choose an address inside "+l.Subnet.String())
 	v.check(l.DHCP == "serve" || l.DHCP == "off", at+"dhcp", l.DHCP, `write "serve" or "off"`)
+	v.check(l.PnP == "" || l.PnP == "on" || l.PnP == "off", at+"pnp", l.PnP, `write "on" or "off"`)
 	v.check(l.Lease >= 2*time.Minute && l.Lease <= 30*24*time.Hour, at+"lease", l.Lease.String(), `write a time from "2m" to "720h"`)
 	v.check(l.DHCP != "serve" || len(l.Pools) > 0, at+"pools", "nothing", `write the addresses to give out, such as ["`+examplePool(l.Subnet)+`"]`)
 	for _, p := range l.Pools {

@@ -45,6 +45,7 @@ func TestConfigFaults(t *testing.T) {
 		{"pool the wrong way round", lan + "dhcp = \"serve\"\npools = [\"192.0.2.9-192.0.2.5\"]\n", `write first-last inside 192.0.2.0/24`},
 		{"serve without pool", lan + "dhcp = \"serve\"\n", `write the addresses to give out, such as ["192.0.2.100-192.0.2.199"]`},
 		{"mode", lan + "dhcp = \"on\"\n", `lan[1].dhcp = "on": write "serve" or "off"`},
+		{"pnp", lan + "pnp = \"yes\"\n", `lan[1].pnp = "yes": write "on" or "off"`},
 		{"zone", lan + "[box]\ntime_zone = \"Berlin\"\n", `box.time_zone = "Berlin": write an IANA name`},
 		{"gateway without port", lan + "[gateway]\naddress = \"gw.example.com\"\ndomain = \"example.com\"\n", `gateway.address = "gw.example.com": write host and port`},
 		{"overlap", lan + strings.Replace(lan, "eth1", "eth2", 1), `lan[2].subnet = "192.0.2.0/24": choose a network that does not overlap with lan[1]`},
@@ -56,6 +57,25 @@ func TestConfigFaults(t *testing.T) {
 				t.Errorf("got %v\nwant … %s …", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestPnPFollowsDHCP(t *testing.T) {
+	const lan = "[[lan]]\ninterface = \"eth1\"\naddress = \"192.0.2.1\"\nsubnet = \"192.0.2.0/24\"\npools = [\"192.0.2.5-192.0.2.9\"]\n"
+	for _, tc := range []struct{ text, want string }{
+		{"", "off"},
+		{`dhcp = "off"`, "off"},
+		{`dhcp = "serve"`, "on"},
+		{"dhcp = \"serve\"\npnp = \"off\"", "off"},
+		{"dhcp = \"off\"\npnp = \"on\"", "on"},
+	} {
+		cfg, err := ParseConfig(lan + tc.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.LANs[0].PnP; got != tc.want {
+			t.Errorf("%q: pnp = %q, want %q", tc.text, got, tc.want)
+		}
 	}
 }
 
