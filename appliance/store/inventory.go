@@ -119,7 +119,7 @@ func (v *Inventory) readAddresses(ctx context.Context, out *enrol.Inventory) err
 
 // PutPhone implements [enrol.Store].
 func (v *Inventory) PutPhone(ctx context.Context, p enrol.PhoneRecord, add []enrol.AccountRecord) error {
-	return v.db.write(ctx, func(t *tx) error {
+	return v.db.share(ctx, func(t *tx) error {
 		if err := putPhone(t, p); err != nil {
 			return err
 		}

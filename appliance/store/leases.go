@@ -50,7 +50,7 @@ func (l *Leases) Put(ctx context.Context, lease dhcp.Lease) error {
 	if id == nil {
 		id = []byte{}
 	}
-	err := l.db.write(ctx, func(t *tx) error {
+	err := l.db.share(ctx, func(t *tx) error {
 		_, err := t.exec(`INSERT INTO leases (ip, mac, client_id, hostname, vendor, state, granted, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (ip) DO UPDATE SET mac = excluded.mac, client_id = excluded.client_id, hostname = excluded.hostname,
 			vendor = excluded.vendor, state = excluded.state, granted = excluded.granted, expires = excluded.expires`,

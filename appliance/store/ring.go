@@ -1,6 +1,10 @@
 package store
 
-import "patchbay/dhcp/mac"
+import (
+	"container/list"
+
+	"patchbay/dhcp/mac"
+)
 
 // The bounds of what is kept in memory of the stories, some 7 MB at most.
 const (
@@ -9,30 +13,38 @@ const (
 )
 
 // rings holds the newest events of the phones that were heard of last.
-type rings struct{ byMAC map[mac.Addr]*ring }
+type rings struct {
+	byMAC map[mac.Addr]*ring
+	order *list.List // of *ring: who has been silent for longest is last
+}
 
 // ring is the newest events of one phone, oldest first from start.
 type ring struct {
+	mac     mac.Addr
 	entries []Entry
 	start   int
+	place   *list.Element
 }
 
-func newRings() rings { return rings{make(map[mac.Addr]*ring)} }
-
-// last is the id of the newest event.
-func (r *ring) last() int64 {
-	return r.entries[(r.start+len(r.entries)-1)%len(r.entries)].ID
-}
+func newRings() rings { return rings{byMAC: make(map[mac.Addr]*ring), order: list.New()} }
 
 // add puts an event in, in place of the oldest of its phone. A new phone
-// takes the place of the one that has been silent for longest.
+// takes the place, and the memory, of the one that has been silent for longest.
 func (r *rings) add(e Entry) {
 	of, ok := r.byMAC[e.MAC]
-	if !ok {
-		if len(r.byMAC) >= ringCount {
-			r.evict()
-		}
-		of = &ring{}
+	switch {
+	case ok:
+		r.order.MoveToFront(of.place)
+	case len(r.byMAC) >= ringCount:
+		of = r.order.Back().Value.(*ring)
+		delete(r.byMAC, of.mac)
+		clear(of.entries)
+		of.mac, of.entries, of.start = e.MAC, of.entries[:0], 0
+		r.byMAC[e.MAC] = of
+		r.order.MoveToFront(of.place)
+	default:
+		of = &ring{mac: e.MAC}
+		of.place = r.order.PushFront(of)
 		r.byMAC[e.MAC] = of
 	}
 	if len(of.entries) < ringSize {
@@ -41,19 +53,6 @@ func (r *rings) add(e Entry) {
 	}
 	of.entries[of.start] = e
 	of.start = (of.start + 1) % ringSize
-}
-
-func (r *rings) evict() {
-	var (
-		oldest mac.Addr
-		least  int64
-	)
-	for m, of := range r.byMAC {
-		if id := of.last(); least == 0 || id < least {
-			oldest, least = m, id
-		}
-	}
-	delete(r.byMAC, oldest)
 }
 
 // of returns copies of the events of a phone.

@@ -230,7 +230,7 @@ func (s *Story) flush(ctx context.Context) error {
 	now := slices.Clone(s.behind)
 	s.mu.Unlock()
 	for chunk := range slices.Chunk(now, maxBatch) {
-		if err := s.db.write(ctx, func(t *tx) error { return putEntries(t, chunk) }); err != nil {
+		if err := s.db.share(ctx, func(t *tx) error { return putEntries(t, chunk) }); err != nil {
 			return fmt.Errorf("write story: %w", err)
 		}
 		s.written(chunk)

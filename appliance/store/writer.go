@@ -14,9 +14,15 @@ import (
 // the first of them waits for the last.
 const maxBatch = 256
 
+// window is the shortest time between the commits of changes that can wait.
+// Where each of many comes alone, a commit costs more than all the rest of an
+// exchange with a phone, and no phone notices 5 ms.
+const window = 5 * time.Millisecond
+
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many
-// callers as the disk is slow, and nobody waits for company.
+// callers as the disk is slow. A change that comes alone is written at once;
+// those that come by [writer.share] within window of a commit share the next.
 type writer struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt // touched by the goroutine of run only
@@ -45,9 +51,10 @@ const (
 // job is one change. do may run twice, if it shared a transaction with one
 // that failed.
 type job struct {
-	do    func(*tx) error
-	state atomic.Int32
-	done  chan error // one answer
+	do      func(*tx) error
+	patient bool // may wait for company
+	state   atomic.Int32
+	done    chan error // one answer
 }
 
 // newWriter takes over a connection on which nobody else writes.
@@ -67,10 +74,19 @@ func newWriter(conn *sql.Conn) *writer {
 // ctx ends while the change still waits, it is given up; once its transaction
 // runs the answer is awaited, so that an error always means "not written".
 func (w *writer) write(ctx context.Context, do func(*tx) error) error {
+	return w.put(ctx, &job{do: do, done: make(chan error, 1)})
+}
+
+// share is write for what comes in numbers: it returns some milliseconds
+// later, so that one commit does for many.
+func (w *writer) share(ctx context.Context, do func(*tx) error) error {
+	return w.put(ctx, &job{do: do, done: make(chan error, 1), patient: true})
+}
+
+func (w *writer) put(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{do: do, done: make(chan error, 1)}
 	select {
 	case w.jobs <- j:
 	case <-ctx.Done():
@@ -110,6 +126,7 @@ func (w *writer) afterEnd(j *job) error {
 func (w *writer) run() {
 	defer close(w.ended)
 	batch := make([]*job, 0, maxBatch)
+	var last time.Time // when the last commit began
 	for {
 		select {
 		case j := <-w.jobs:
@@ -122,18 +139,47 @@ func (w *writer) run() {
 				return
 			}
 		}
-	gather:
-		for len(batch) < maxBatch {
-			select {
-			case j := <-w.jobs:
-				batch = append(batch, j)
-			default:
-				break gather
-			}
-		}
+		batch = w.gather(batch, last.Add(window))
+		last = time.Now()
 		w.commit(batch)
 		clear(batch)
 	}
+}
+
+// gather adds what else waits to a batch. While all of it is patient, it
+// waits for more until the time given.
+func (w *writer) gather(batch []*job, until time.Time) []*job {
+	patient := batch[0].patient
+	var over <-chan time.Time // nil: not needed so far
+	for len(batch) < maxBatch {
+		select {
+		case j := <-w.jobs:
+			batch = append(batch, j)
+			patient = patient && j.patient
+			continue
+		default:
+		}
+		if !patient {
+			return batch
+		}
+		if over == nil {
+			left := time.Until(until)
+			if left <= 0 {
+				return batch
+			}
+			over = time.After(left)
+		}
+		select {
+		case j := <-w.jobs:
+			batch = append(batch, j)
+			patient = j.patient
+		case <-over:
+			patient = false // what came meanwhile still goes in
+		case <-w.stop:
+			patient = false
+		}
+	}
+	return batch
 }
 
 // close ends the writer; what was queued before is written.

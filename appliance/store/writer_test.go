@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -270,6 +271,52 @@ func BenchmarkLeasePut(b *testing.B) {
 			wg.Wait()
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/float64(db.Stats().Commits-before), "leases/commit")
+		})
+	}
+}
+
+// TestGather: patient changes wait for company as long as the window, one
+// that can't wait takes those along that can.
+func TestGather(t *testing.T) {
+	type arrival struct {
+		after   time.Duration
+		patient bool
+	}
+	for _, tc := range []struct {
+		name     string
+		first    bool // patient
+		ago      time.Duration
+		arrivals []arrival
+		stop     time.Duration
+		want     int
+		waited   time.Duration
+	}{
+		{name: "alone after a rest", first: true, ago: time.Second, want: 1},
+		{name: "alone soon after a commit", first: true, want: 1, waited: window},
+		{name: "company", first: true, ago: 2 * time.Millisecond, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, true}}, want: 3, waited: 3 * time.Millisecond},
+		{name: "somebody who can't wait", first: true, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, false}}, want: 3, waited: 2 * time.Millisecond},
+		{name: "can't wait himself", want: 1},
+		{name: "end", first: true, stop: time.Millisecond, want: 1, waited: time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &writer{jobs: make(chan *job, 8), stop: make(chan struct{})}
+				start := time.Now()
+				go func() {
+					for _, a := range tc.arrivals {
+						time.Sleep(a.after)
+						w.jobs <- &job{patient: a.patient}
+					}
+					if tc.stop > 0 {
+						time.Sleep(tc.stop)
+						close(w.stop)
+					}
+				}()
+				got := w.gather([]*job{{patient: tc.first}}, start.Add(window-tc.ago))
+				if waited := time.Since(start); len(got) != tc.want || waited != tc.waited {
+					t.Errorf("%d changes after %v, want %d after %v", len(got), waited, tc.want, tc.waited)
+				}
+			})
 		})
 	}
 }
