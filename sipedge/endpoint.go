@@ -56,6 +56,11 @@ type Endpoint struct {
 
 	packets []*packetListener
 	streams []*streamListener
+
+	// sending is held by whoever sends, and by Close: sipgo would open a
+	// socket of its own for a request whose listener has just been closed.
+	sending sync.RWMutex
+	closed  bool
 }
 
 // setGlobals sets what sipgo keeps per process: no message is too long for
@@ -200,6 +205,9 @@ func (e *Endpoint) Tasks() []Task {
 // Close ends all transactions and connections, closes the sockets, and waits
 // for the handlers that run.
 func (e *Endpoint) Close() error {
+	e.sending.Lock()
+	e.closed = true
+	e.sending.Unlock()
 	for _, p := range e.packets {
 		p.stop()
 	}

@@ -63,6 +63,8 @@ func NewRequest(method sip.RequestMethod, b Binding) (*sip.Request, error) {
 // Route say. The error wraps [ErrFlowLost] if the connection is gone. The
 // caller must end the transaction with Terminate.
 func (e *Endpoint) Send(ctx context.Context, f Flow, req *sip.Request) (sip.ClientTransaction, error) {
+	e.sending.RLock()
+	defer e.sending.RUnlock()
 	if err := e.prepare(f, req); err != nil {
 		return nil, err
 	}
@@ -76,6 +78,8 @@ func (e *Endpoint) Send(ctx context.Context, f Flow, req *sip.Request) (sip.Clie
 // Write sends a request without a transaction over a flow: an ACK of a 2xx
 // answer (RFC 3261 §13.2.2.4). A Via that the request has is kept.
 func (e *Endpoint) Write(f Flow, req *sip.Request) error {
+	e.sending.RLock()
+	defer e.sending.RUnlock()
 	if err := e.prepare(f, req); err != nil {
 		return err
 	}
@@ -85,9 +89,9 @@ func (e *Endpoint) Write(f Flow, req *sip.Request) error {
 	return nil
 }
 
-// prepare sets where a request goes and what its Via says.
+// prepare sets where a request goes and what its Via says. e.sending is held.
 func (e *Endpoint) prepare(f Flow, req *sip.Request) error {
-	if f.stream() && !e.connected(f) || !f.stream() && !e.listens(f.Local) {
+	if e.closed || f.stream() && !e.connected(f) || !f.stream() && !e.listens(f.Local) {
 		return fmt.Errorf("send %s to %v: %w", req.Method, f.Remote, ErrFlowLost)
 	}
 	req.SetTransport(strings.ToUpper(f.Transport))
