@@ -48,8 +48,7 @@ check:
 
 # Root; network namespaces and foreign peers (see appliance/lab/netns).
 lab: bin/patchbay
-	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 10m ./appliance/lab/netns 2>&1 | $(COUNT)
-	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 5m ./dhcp 2>&1 | $(COUNT)
+	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -1,5 +1,7 @@
 # Reads `go test -v`: prints one line per package, the whole text of each
 # failed test, and the counts at the end. Exits 1 if anything failed.
+# What the lab counted and measured is worth reading of a test that passed, too.
+/^lab: / || /: measured: / { print; next }
 /^=== (RUN|PAUSE|CONT|NAME)/ { held = held $0 "\n"; next }
 /^ *--- PASS/ { passed++; held = ""; next }
 /^ *--- SKIP/ { skipped++; print held $0; held = ""; next }

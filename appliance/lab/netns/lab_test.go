@@ -541,9 +541,9 @@ func (w *world) wanCut(t *testing.T) {
 	defer w.in("nat", "ip", "link", "set", "out0", "up")
 	cut := time.Now()
 	w.reach(t, "103", &agent{n: w.network, name: "000415", dir: filepath.Join(w.dir, bare(macTwo)+"-1"), said: makeVoice(200, 12)})
-	t.Logf("a local call ended well %v after the cut", time.Since(cut).Round(time.Second))
+	t.Logf("measured: a local call ended well %v after the cut", time.Since(cut).Round(time.Second))
 	w.eventually(10*time.Second, "the page to say that the gateway is lost", func() bool { return !w.box.status().Tunnel.Up })
 	w.in("nat", "ip", "link", "set", "out0", "up")
 	took := w.eventually(40*time.Second, "the gateway to be back", func() bool { return w.box.status().Tunnel.Up })
-	t.Logf("gateway back %v after the link", took.Round(time.Millisecond))
+	t.Logf("measured: gateway back %v after the link", took.Round(time.Millisecond))
 }
