@@ -1,11 +1,11 @@
 package sipedge
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 
 	"golang.org/x/net/ipv4"
@@ -22,23 +22,38 @@ func listenGroup(iface string, group netip.AddrPort) (*net.UDPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the interface: %w", err)
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) {
-			failed = errors.Join(
-				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
-				// Without it every member hears what any other socket joined.
-				syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, ipMulticastAll, 0),
-			)
-		})
-		return errors.Join(err, failed)
-	}}
-	conn, err := lc.ListenPacket(context.Background(), "udp4", group.String())
+	conn, err := bindGroup(group)
 	if err != nil {
 		return nil, fmt.Errorf("bind %v: %w", group, err)
 	}
 	if err := ipv4.NewPacketConn(conn).JoinGroup(ifi, &net.UDPAddr{IP: group.Addr().AsSlice()}); err != nil {
-		return nil, errors.Join(fmt.Errorf("join %v on %s: %w", group.Addr(), iface, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("join %v: %w", group.Addr(), err), conn.Close())
+	}
+	return conn, nil
+}
+
+// bindGroup makes the socket by hand: package net binds to 0.0.0.0 when it is
+// given the address of a group.
+func bindGroup(group netip.AddrPort) (*net.UDPConn, error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	file := os.NewFile(uintptr(fd), "pnp") // has a duplicate in conn
+	defer func() { _ = file.Close() }()
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		return nil, os.NewSyscallError("SO_REUSEADDR", err)
+	}
+	// Without it every socket of the group hears what any other has joined.
+	if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipMulticastAll, 0); err != nil {
+		return nil, os.NewSyscallError("IP_MULTICAST_ALL", err)
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(group.Port()), Addr: group.Addr().As4()}); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	conn, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil, err
 	}
 	return conn.(*net.UDPConn), nil
 }
