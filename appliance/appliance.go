@@ -80,6 +80,7 @@ type Appliance struct {
 	siteLine  int64         // id of the line that the configuration sets; 0: none
 	changed   chan struct{} // holds one token when lines or their accounts changed
 	ever      accountSet
+	troubles  troubles
 	claim     sync.Mutex
 	setUp     string // the set-up code, empty once the box is claimed
 	closers   []func() error
@@ -155,6 +156,7 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 // it was the phone that spoke, and ends an approval for once that was used.
 func (a *Appliance) record(m mac.Addr, e story.Event) {
 	a.tell(m, e)
+	a.troubles.add(m, e)
 	if e.Code == story.Served && e.Args.Evidence == mac.ApprovedOnce {
 		a.directory.Used(e.Args.IP)
 	}

@@ -26,6 +26,7 @@ type fake struct {
 	stories  map[mac.Addr][]api.Entry
 	watchers map[chan api.Entry]mac.Addr
 	access   Access
+	troubles []api.Trouble
 	calls    []string // what was asked of the desk
 	err      error    // what the next call of the desk returns
 }
@@ -298,6 +299,12 @@ func (f *fake) Resync(_ context.Context, a mac.Account) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.desk("resync %v", a)
+}
+
+func (f *fake) Troubles() []api.Trouble {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.troubles)
 }
 
 func (f *fake) Access(context.Context) (Access, error) {

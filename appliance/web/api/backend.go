@@ -20,6 +20,7 @@ type Backend interface {
 	Stories
 	Lines
 	Desk
+	Network
 }
 
 // Inventory finds phones.

@@ -159,6 +159,13 @@ func (f *fake) ApproveAddress(_ context.Context, ip netip.Addr, m mac.Addr, once
 func (f *fake) OpenWindow(_ context.Context, m mac.Addr) error { return f.note("window %v", m) }
 func (f *fake) Resync(_ context.Context, a mac.Account) error  { return f.note("resync %v", a) }
 
+func (f *fake) Troubles() []Trouble {
+	if f.empty {
+		return nil
+	}
+	return []Trouble{{MAC: known, Phone: true, Code: story.NoOffer, Words: "got no offer", First: at, Last: at.Add(time.Minute), Times: 12}}
+}
+
 // did returns what was asked since the last call.
 func (f *fake) did() string {
 	f.mu.Lock()

@@ -62,6 +62,7 @@ func TestOperations(t *testing.T) {
 		{"line without name", "POST", "/lines", `{"extension":"202"}`, 422, "", `"field":"name"`},
 		{"line with a key that is not known", "POST", "/lines", `{"name":"Bob","extention":"202"}`, 422, "", "extention"},
 		{"delete line", "DELETE", "/lines/7", "", 204, "delete 7", ""},
+		{"troubles", "GET", "/troubles", "", 200, "", `"times":12`},
 		{"document", "GET", "/openapi.json", "", 200, "", `"openapi"`},
 		{"unknown path", "GET", "/secrets", "", 404, "", "openapi.json"},
 		{"unknown method", "PATCH", "/lines/7", "", 405, "", ""},
@@ -132,7 +133,7 @@ func TestErrors(t *testing.T) {
 func TestListsAreNeverNull(t *testing.T) {
 	f := newFake()
 	f.empty, f.past = true, nil
-	for _, path := range []string{"/status", "/phones", "/lines", "/phones/" + known.String() + "/story"} {
+	for _, path := range []string{"/status", "/phones", "/lines", "/troubles", "/phones/" + known.String() + "/story"} {
 		if w := ask(t, f, "GET", path, ""); strings.Contains(w.Body.String(), "null") {
 			t.Errorf("%s: %s", path, w.Body)
 		}
@@ -206,6 +207,7 @@ func TestDocumentDescribesViews(t *testing.T) {
 		"Snapshot": Snapshot{}, "Tunnel": Tunnel{}, "Registration": Registration{}, "Problem": health.Problem{}, "Counts": Counts{}, "Call": Call{},
 		"Party": Party{}, "Pool": Pool{}, "Phones": Phones{}, "Phone": Phone{}, "Account": Account{}, "LineRef": LineRef{}, "LineList": LineList{},
 		"Line": Line{}, "LineEdit": LineEdit{}, "NewPhone": NewPhone{}, "Approval": Approval{}, "Assignment": Assignment{}, "Story": Story{}, "Entry": Entry{}, "Error": Error{},
+		"Trouble": Trouble{}, "TroubleList": TroubleList{},
 	}
 	for name, view := range views {
 		schema, ok := d.Components.Schemas[name]

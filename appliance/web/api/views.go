@@ -269,6 +269,11 @@ var troubles = []story.Code{
 // Trouble reports whether the entry is worth a look by who asks why a phone
 // does not work.
 func (e Entry) Trouble() bool {
+	return Troubling(story.Event{Code: e.Code, Args: e.Args})
+}
+
+// Troubling is [Entry.Trouble] for an event.
+func Troubling(e story.Event) bool {
 	// Nobody did anything wrong when a caller gave up, or when the box still
 	// looks for another DHCP server: the phone asks again by itself.
 	expected := e.Args.Reason == story.Cancelled || e.Args.Reason == story.ProbingFirst
