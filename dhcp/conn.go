@@ -33,6 +33,13 @@ type destinationReader interface {
 	readFromTo(b []byte) (n int, from netip.AddrPort, to netip.Addr, err error)
 }
 
+// upstreamer is what a conn offers that hears its own segment only: a second
+// conn for what servers elsewhere send to our address. Without it, one conn
+// carries both.
+type upstreamer interface {
+	upstream() (PacketConn, error)
+}
+
 // Destination is where a reply goes.
 type Destination struct {
 	Source netip.AddrPort // where the request came from

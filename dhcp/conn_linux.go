@@ -74,6 +74,16 @@ func listenDevice(iface string, port uint16) (*net.UDPConn, error) {
 		return nil, err
 	}
 	udp := pc.(*net.UDPConn)
+	// Not before the bind, see above; from now on the socket of a relay may
+	// stand beside this one.
+	rc, err := udp.SyscallConn()
+	if err == nil {
+		err = reusePort(rc)
+	}
+	if err != nil {
+		udp.Close()
+		return nil, err
+	}
 	if err := ipv4.NewPacketConn(udp).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true); err != nil {
 		udp.Close()
 		return nil, err

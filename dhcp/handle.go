@@ -13,13 +13,12 @@ import (
 
 // handle answers one datagram. Whatever it holds, the loop goes on.
 func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.stats.bad.Add(1)
-			s.log.Error("a datagram broke the server, it is ignored", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
+	defer s.survive()
 	s.stats.received.Add(1)
+	if s.relay != nil {
+		s.relayDatagram(b, from, toAll, &s.limiter)
+		return
+	}
 	r, err := parse(b, from)
 	if err != nil {
 		s.stats.bad.Add(1)
@@ -56,6 +55,14 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 	default:
 		// OFFER, ACK and NAK are no requests, and nobody sends the rest.
 		s.stats.bad.Add(1)
+	}
+}
+
+// survive ends a panic of one datagram; deferred, it keeps the loop going.
+func (s *Server) survive() {
+	if p := recover(); p != nil {
+		s.stats.bad.Add(1)
+		s.log.Error("a datagram broke the server, it is ignored", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }
 

@@ -16,9 +16,10 @@ const (
 	Offered  LeaseState = iota + 1 // reserved for a client that was sent an OFFER
 	Bound                          // acknowledged, on disk
 	Declined                       // in quarantine: a client found it in use (RFC 2131 §4.3.3)
+	Relayed                        // granted by another server, whose answer we passed on
 )
 
-var stateText = [...]string{"", "offered", "bound", "declined"}
+var stateText = [...]string{"", "offered", "bound", "declined", "relayed"}
 
 // String returns a lower-case word.
 func (s LeaseState) String() string {
@@ -35,7 +36,8 @@ type Lease struct {
 	ClientID []byte     // option 61; empty if the client sends none (RFC 6842)
 	Hostname string     // option 12, made printable; never trusted
 	Vendor   string     // option 60, made printable
-	State    LeaseState // Bound or Declined when stored
+	State    LeaseState // Bound, Declined or Relayed when stored
+	Server   netip.Addr // option 54 of the server that granted a relayed lease; zero for our own
 	Granted  time.Time  // start of the current term
 	Expires  time.Time
 }
@@ -46,7 +48,9 @@ type LeaseStore interface {
 	// once, before the socket answers.
 	Leases(ctx context.Context) ([]Lease, error)
 	// Put returns when the lease is on disk, and only then may the ACK be
-	// sent. Concurrent calls share one commit. The key is the address.
+	// sent. Concurrent calls share one commit. The key is the address; a
+	// relayed lease is kept apart from our own for the same address, and one
+	// that has ended may be forgotten.
 	Put(ctx context.Context, l Lease) error
 	// Delete forgets the lease of an address; on disk when it returns.
 	Delete(ctx context.Context, ip netip.Addr) error

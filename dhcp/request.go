@@ -71,6 +71,7 @@ type request struct {
 	kind      dhcpv4.MessageType
 	xid       dhcpv4.TransactionID
 	flags     uint16
+	hops      int  // relays that it came through
 	broadcast bool // the client asks for a broadcast reply
 	ciaddr    netip.Addr
 	giaddr    netip.Addr
@@ -115,6 +116,7 @@ func parse(b []byte, from netip.AddrPort) (*request, error) {
 		kind:      dhcpv4.MessageType(o[optMessageType][0]),
 		xid:       p.TransactionID,
 		flags:     p.Flags,
+		hops:      int(p.HopCount),
 		broadcast: p.IsBroadcast(),
 		ciaddr:    addrOf(p.ClientIPAddr),
 		giaddr:    addrOf(p.GatewayIPAddr),

@@ -42,6 +42,7 @@ type Server struct {
 	now    func() time.Time
 
 	table   *table
+	relay   *relay // nil but in mode Relay
 	limiter limiter
 	stats   counters
 	slots   chan struct{} // one per commit under way
@@ -113,14 +114,25 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		kick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 	s.waiting.list = make(map[string]waiter)
-	var leases []Lease
+	var (
+		leases []Lease
+		err    error
+	)
 	if cfg.Mode != Off {
-		var err error
 		if leases, err = store.Leases(ctx); err != nil {
 			return nil, fmt.Errorf("load leases: %w", err)
 		}
 	}
 	s.table = newTable(cfg, leases)
+	if cfg.Mode == Relay {
+		up := conn
+		if c, ok := conn.(upstreamer); ok {
+			if up, err = c.upstream(); err != nil {
+				return nil, fmt.Errorf("DHCP on %s: %w", cfg.Interface, err)
+			}
+		}
+		s.relay = newRelay(cfg, up, leases, s.now())
+	}
 	if cfg.Quiet < 0 || s.expectsOthers() {
 		s.rival.gate = gateOpen
 	}
@@ -144,6 +156,9 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.scout(ctx) })
 	wg.Go(func() { s.watch(ctx) })
 	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	if s.relay != nil && s.relay.expect != s.conn {
+		wg.Go(func() { s.hearServers(ctx) })
+	}
 	err := s.receive(ctx)
 	stop()
 	cancel()
@@ -232,8 +247,14 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // Leases returns a copy of all records by address: offers, leases in force
-// and lapsed ones whose address nobody else took.
-func (s *Server) Leases() []Lease { return s.table.list() }
+// and lapsed ones whose address nobody else took. In mode Relay they are the
+// leases in force that other servers granted through us.
+func (s *Server) Leases() []Lease {
+	if s.relay != nil {
+		return s.relay.list(s.now())
+	}
+	return s.table.list()
+}
 
 // Pools says how full each pool is.
 func (s *Server) Pools() []Usage { return s.table.usage(s.now()) }

@@ -142,9 +142,9 @@ func (r *rival) block(o OtherServer, hearsay bool) {
 }
 
 // isOurs reports whether an address belongs to this box, or to a server that
-// the box itself brings to the segment.
+// another interface of the box may bring to the segment.
 func (s *Server) isOurs(ip netip.Addr) bool {
-	return ip == s.cfg.Server || slices.Contains(s.cfg.Ours, ip) || slices.Contains(s.cfg.RelayTo, ip)
+	return ip == s.cfg.Server || slices.Contains(s.cfg.Ours, ip)
 }
 
 // expectsOthers reports whether another server on the segment is no conflict.
@@ -246,7 +246,7 @@ func (s *Server) nameRival(ctx context.Context) {
 // its OFFERs go to its clients alone. So we stop making offers at once and
 // look. What came through a relay or to us alone may be about another segment.
 func (s *Server) sighted(r *request) {
-	if s.isOurs(r.server) {
+	if s.isOurs(r.server) || slices.Contains(s.cfg.RelayTo, r.server) || s.relay.passes(r.server) {
 		return
 	}
 	s.rival.mu.Lock()

@@ -14,6 +14,7 @@ type Whois struct {
 }
 
 // NewWhois asks, strongest evidence first: the live leases of the servers,
+// those that they relayed,
 // the kernel's neighbour table (see [KernelNeighbors]), and what an
 // administrator said. Each of the two functions may be nil.
 func NewWhois(servers []*Server, neighbor func(netip.Addr) (mac.Addr, bool), bound func(netip.Addr) (mac.Addr, mac.Evidence)) *Whois {
@@ -34,6 +35,11 @@ func (w *Whois) Whois(ip netip.Addr) (mac.Addr, mac.Evidence) {
 	for _, s := range w.servers {
 		if m, ok := s.Whois(ip); ok {
 			return m, mac.OwnLease
+		}
+	}
+	for _, s := range w.servers {
+		if m, ok := s.Relayed(ip); ok {
+			return m, mac.RelayedLease
 		}
 	}
 	if m, ok := w.neighbor(ip); ok {
