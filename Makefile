@@ -56,7 +56,7 @@ bench:
 # Third-party messages, read from the folder that PATCHBAY_CORPORA names.
 corpora:
 	@test -n "$(PATCHBAY_CORPORA)" || { echo "set PATCHBAY_CORPORA to the folder with sip/, dhcp/ and tftp/"; exit 1; }
-	@PATCHBAY_CORPORA=$(abspath $(PATCHBAY_CORPORA)) $(TESTENV) $(GO) test -v -count=1 -run Corpora ./... 2>&1 | $(COUNT)
+	@PATCHBAY_CORPORA=$(abspath $(PATCHBAY_CORPORA)) $(TESTENV) $(GO) test -v -count=1 -run 'Corpora|Nonsense' ./... 2>&1 | $(COUNT)
 
 # Headless Chromium; needs node, npm and /usr/bin/chromium.
 browser: bin/patchbay

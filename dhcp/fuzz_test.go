@@ -98,40 +98,45 @@ func FuzzHandle(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b[:len(b)/2], true)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, toAll bool) {
-		cfg := testConfig()
-		cfg.Pools = []Pool{pool("192.0.2.100-192.0.2.102")}
-		cfg.Reservations = []Reservation{{mac2, ip4("192.0.2.20")}}
-		s, conn := bare(t, cfg)
-		from := netip.MustParseAddrPort("192.0.2.40:68")
+	f.Fuzz(checkHandle)
+}
+
+// checkHandle gives a datagram to a server, in three states of its leases, and
+// judges the table and every answer.
+func checkHandle(t *testing.T, b []byte, toAll bool) {
+	t.Helper()
+	cfg := testConfig()
+	cfg.Pools = []Pool{pool("192.0.2.100-192.0.2.102")}
+	cfg.Reservations = []Reservation{{mac2, ip4("192.0.2.20")}}
+	s, conn := bare(t, cfg)
+	from := netip.MustParseAddrPort("192.0.2.40:68")
+	settle(s)
+	// First to a server that knows nothing, then in between its leases.
+	s.handle(b, from, toAll)
+	settle(s)
+	for _, seed := range seeds()[:2] {
+		s.handle(seed, from, true)
 		settle(s)
-		// First to a server that knows nothing, then in between its leases.
+	}
+	for range 3 {
 		s.handle(b, from, toAll)
-		settle(s)
-		for _, seed := range seeds()[:2] {
-			s.handle(seed, from, true)
-			settle(s)
+	}
+	settle(s)
+	checkTable(t, s, s.now())
+	for _, out := range conn.out {
+		switch {
+		case out.OpCode != dhcpv4.OpcodeBootReply, len(out.raw) < minimumLen, len(out.raw) > maximumDatagram-ipUDPOverhead+512:
+			t.Errorf("reply of %d octets: %v", len(out.raw), out.DHCPv4)
+		case addrOf(out.Options[optServerID]) != serverIP:
+			t.Errorf("reply without our identifier: %v", out.DHCPv4)
+		case addrOf(out.YourIPAddr).IsValid() && !s.table.allowed(addrOf(out.YourIPAddr), mac.Addr(out.ClientHWAddr)):
+			t.Errorf("gave out %v", out.YourIPAddr)
 		}
-		for range 3 {
-			s.handle(b, from, toAll)
+		a := out.to.Addr.Addr()
+		if a != allOnes && !cfg.Subnet.Contains(a) {
+			t.Errorf("sent to %v, which is not ours", a)
 		}
-		settle(s)
-		checkTable(t, s, s.now())
-		for _, out := range conn.out {
-			switch {
-			case out.OpCode != dhcpv4.OpcodeBootReply, len(out.raw) < minimumLen, len(out.raw) > maximumDatagram-ipUDPOverhead+512:
-				t.Errorf("reply of %d octets: %v", len(out.raw), out.DHCPv4)
-			case addrOf(out.Options[optServerID]) != serverIP:
-				t.Errorf("reply without our identifier: %v", out.DHCPv4)
-			case addrOf(out.YourIPAddr).IsValid() && !s.table.allowed(addrOf(out.YourIPAddr), mac.Addr(out.ClientHWAddr)):
-				t.Errorf("gave out %v", out.YourIPAddr)
-			}
-			a := out.to.Addr.Addr()
-			if a != allOnes && !cfg.Subnet.Contains(a) {
-				t.Errorf("sent to %v, which is not ours", a)
-			}
-		}
-	})
+	}
 }
 
 // FuzzTexts holds what becomes of the strings of clients.
