@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -160,59 +159,4 @@ func labRawReply(t *testing.T) {
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("the end of ctx was noticed after %v", d)
 	}
-}
-
-// labLLDP hears what lldpd, as the switch, says about the port.
-func labLLDP(t *testing.T) {
-	ticks := make(chan struct{}, 1)
-	l, err := ListenLLDP(boxIf, func() {
-		select {
-		case ticks <- struct{}{}:
-		default:
-		}
-	}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	if n, ok := l.Neighbor(); ok {
-		t.Errorf("known before it spoke: %+v", n)
-	}
-	dir := t.TempDir()
-	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // lldpcli gives up its privileges
-		t.Fatal(err)
-	}
-	sock := filepath.Join(dir, "sock")
-	startClient(t, "lldpd", "-d", "-I", lanIf, "-M", "4", "-u", sock)
-	// It speaks every 30 s if nobody says otherwise.
-	for deadline := time.Now().Add(15 * time.Second); exec.Command("lldpcli", "-u", sock, "configure", "lldp", "tx-interval", "1").Run() != nil; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("lldpd does not start")
-		}
-	}
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		n, ok := l.Neighbor()
-		if ok {
-			want := strings.TrimSpace(sh(t, "ip", "netns", "exec", labLAN, "cat", "/sys/class/net/"+lanIf+"/address"))
-			if n.Port != want && n.Port != lanIf {
-				t.Errorf("port %q, want %s or %s", n.Port, want, lanIf)
-			}
-			if n.Chassis == "" || n.SystemName == "" || n.PortText != lanIf {
-				t.Errorf("%+v", n)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("heard nothing")
-		}
-	}
-	<-ticks
 }
