@@ -90,6 +90,8 @@ type Config struct {
 	// into a request before it came here. Otherwise such a request is dropped
 	// (RFC 3046 §2.1), because any client could have written it.
 	RelayTrust bool
+	// Clock measures leases; nil means the machine's clock.
+	Clock *Clock
 }
 
 // Validate reports everything that is wrong, joined into one error.

@@ -135,7 +135,7 @@ func (s *Server) RelaySilence() (since time.Time, silent bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.since, l.asked >= silentMany && s.now().Sub(l.since) >= serverSilent
+	return s.wallTime(l.since), l.asked >= silentMany && s.now().Sub(l.since) >= serverSilent
 }
 
 // relayDatagram is the life of a datagram in mode Relay: from a client to the

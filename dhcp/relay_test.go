@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"bytes"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
@@ -327,18 +328,20 @@ func FuzzRelay(f *testing.F) {
 				t.Fatal("longer without an option")
 			}
 		}
-		synctest.Test(t, func(t *testing.T) {
-			cfg := relayConfig()
-			cfg.Quiet = -1
-			w := prepare(t, cfg).start(cfg)
-			defer w.stop()
-			from := netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort)
-			if fromServer {
-				w.send(w.message(dhcpv4.MessageTypeDiscover, mac1, phoneClass), allOnes)
-				from = netip.AddrPortFrom(far1, serverPort)
-			}
-			w.conn.in <- inbound{b, from, allOnes}
-			w.replies()
-		})
+		cfg := relayConfig()
+		cfg.Quiet = -1
+		w := prepare(t, cfg)
+		s, err := New(t.Context(), w.conn, w.probe, cfg, w.store, w.boot, nil, w.record, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.commit = t.Context()
+		from := netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort)
+		if fromServer {
+			s.handle(w.message(dhcpv4.MessageTypeDiscover, mac1, phoneClass).ToBytes(), from, true)
+			from = netip.AddrPortFrom(far1, serverPort)
+		}
+		s.handle(b, from, true)
+		s.commits.Wait()
 	})
 }

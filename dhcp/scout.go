@@ -102,7 +102,7 @@ func (s *Server) probeAndOffer(ctx context.Context) {
 // given it, on the story of both.
 func (s *Server) conflict(ip netip.Addr, who, wantedBy mac.Addr) {
 	s.log.Warn("address in use by somebody who did not ask", "ip", ip, "mac", who)
-	e := story.Event{Time: s.now(), Proto: story.ARP, Dir: story.In, Code: story.Conflict, Args: story.Args{IP: ip, MAC: who}}
+	e := story.Event{Time: time.Now(), Proto: story.ARP, Dir: story.In, Code: story.Conflict, Args: story.Args{IP: ip, MAC: who}}
 	s.record(who, e)
 	if !wantedBy.IsZero() {
 		s.record(wantedBy, e)

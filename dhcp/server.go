@@ -118,9 +118,17 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		leases []Lease
 		err    error
 	)
+	if cfg.Clock != nil {
+		s.now = cfg.Clock.Now
+	}
 	if cfg.Mode != Off {
 		if leases, err = store.Leases(ctx); err != nil {
 			return nil, fmt.Errorf("load leases: %w", err)
+		}
+	}
+	for _, l := range leases {
+		if cfg.Clock != nil {
+			cfg.Clock.atLeast(l.Granted)
 		}
 	}
 	s.table = newTable(cfg, leases)
@@ -251,9 +259,9 @@ func pause(ctx context.Context, d time.Duration) {
 // leases in force that other servers granted through us.
 func (s *Server) Leases() []Lease {
 	if s.relay != nil {
-		return s.relay.list(s.now())
+		return s.inWallTime(s.relay.list(s.now()))
 	}
-	return s.table.list()
+	return s.inWallTime(s.table.list())
 }
 
 // Pools says how full each pool is.
@@ -270,5 +278,5 @@ func (s *Server) Whois(ip netip.Addr) (mac.Addr, bool) { return s.table.whois(ip
 
 // tell puts a step on the story of a device.
 func (s *Server) tell(m mac.Addr, dir story.Direction, code story.Code, args story.Args) {
-	s.record(m, story.Event{Time: s.now(), Proto: story.DHCP, Dir: dir, Code: code, Args: args})
+	s.record(m, story.Event{Time: time.Now(), Proto: story.DHCP, Dir: dir, Code: code, Args: args})
 }

@@ -65,7 +65,7 @@ func (s *Server) Conflict() OtherServer {
 	if s.rival.gate != gateBlocked && !o.IsZero() && s.now().Sub(o.Seen) > forgetOthers {
 		return OtherServer{}
 	}
-	o.Blocking = s.rival.gate == gateBlocked
+	o.Blocking, o.Seen = s.rival.gate == gateBlocked, s.wallTime(o.Seen)
 	return o
 }
 
@@ -76,6 +76,7 @@ func (s *Server) Others() []OtherServer {
 	out := make([]OtherServer, 0, len(s.rival.others))
 	for _, o := range s.rival.others {
 		if s.now().Sub(o.Seen) <= forgetOthers {
+			o.Seen = s.wallTime(o.Seen)
 			out = append(out, o)
 		}
 	}

@@ -38,13 +38,20 @@ func (l *Leases) Leases(ctx context.Context) ([]dhcp.Lease, error) {
 		out = append(out, lease)
 		return nil
 	}, "SELECT ip, mac, client_id, hostname, vendor, state, granted, expires FROM leases")
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	relayed, err := l.relayed(ctx)
+	return append(out, relayed...), err
 }
 
 // Put implements [dhcp.LeaseStore].
 func (l *Leases) Put(ctx context.Context, lease dhcp.Lease) error {
 	if !lease.IP.IsValid() || lease.State == dhcp.Offered {
 		return fmt.Errorf("write lease of %v: it has no address or is an offer only", lease.IP)
+	}
+	if lease.State == dhcp.Relayed {
+		return l.putRelayed(ctx, lease)
 	}
 	id := lease.ClientID
 	if id == nil {
