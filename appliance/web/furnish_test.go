@@ -44,6 +44,10 @@ func (f *fake) furnish() {
 	f.snapshot.Pools = []api.Pool{{
 		Interface: "eth1", First: netip.MustParseAddr("192.0.2.100"), Last: netip.MustParseAddr("192.0.2.199"), Used: 23, Size: 100,
 	}}
+	f.troubles = []api.Trouble{
+		{MAC: static, Phone: true, Code: story.Nak, Words: "was told that it can't use 198.51.100.7: the address belongs to another subnet", First: now.Add(-3 * time.Minute), Last: now.Add(-3 * time.Minute), Times: 1},
+		{MAC: mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x90}, Code: story.NoOffer, Words: "got no offer: every address of the pool is taken; enlarge the pool or shorten the lease", First: now.Add(-50 * time.Minute), Last: now.Add(-5 * time.Minute), Times: 12},
+	}
 	f.snapshot.Calls = []api.Call{
 		{
 			ID: "c1", Via: "gateway", Start: now.Add(-190 * time.Second), Answered: now.Add(-183 * time.Second),

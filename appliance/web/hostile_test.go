@@ -50,6 +50,7 @@ func poison(f *fake, text string) {
 	}
 	f.snapshot.Calls = []api.Call{{From: api.Party{MAC: yealink, Number: text, Name: text}, To: api.Party{Number: text, Name: text}, Via: text, Start: f.now()}}
 	f.snapshot.Pools = []api.Pool{{Interface: text, First: netip.MustParseAddr("192.0.2.1"), Last: netip.MustParseAddr("192.0.2.9"), Size: 9}}
+	f.troubles = []api.Trouble{{MAC: yealink, Phone: true, Code: story.NoOffer, Words: text, First: f.now(), Last: f.now(), Times: 2}}
 	ref := &api.LineRef{ID: 1, Name: text, Number: text, Extension: text}
 	f.lines = map[int64]*api.Line{1: {ID: 1, Name: text, AOR: text, Number: text, Extension: text, AuthUser: text}}
 	f.phones = map[mac.Addr]*api.Phone{yealink: {
@@ -97,7 +98,7 @@ func shape(t testing.TB, page string) []string {
 // called, so nothing that they say becomes markup.
 func TestHostileStrings(t *testing.T) {
 	s, f, token := office(t)
-	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/nothing"}
+	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/network", "/nothing"}
 	want := map[string][]string{}
 	poison(f, "harmless")
 	for _, path := range paths {

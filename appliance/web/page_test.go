@@ -48,6 +48,10 @@ func TestPagesShow(t *testing.T) {
 		{"long story", "/phones/" + poly.String(), []string{"?before=131"}, nil},
 		{"older page of a story", "/phones/" + poly.String() + "?before=131", []string{"Older steps.", "?before=31"}, []string{"data-live"}},
 		{"oldest page of a story", "/phones/" + poly.String() + "?before=31", []string{"Older steps."}, []string{"?before="}},
+		{"network", "/network", []string{
+			"eth1", "23 of 100 used", "192.0.2.100 to 192.0.2.199", `data-live="/network/events"`, `aria-current="page">Network`,
+			"the address belongs to another subnet", `href="/phones/00:00:5e:00:53:44"`, "00:00:5e:00:53:90", "12 times since 08:40:00",
+		}, []string{`href="/phones/00:00:5e:00:53:90"`}},
 		{"lines", "/lines", []string{"Reception", "+493012345672", "not registered", "site line"}, nil},
 		{"new line", "/lines/new", []string{`action="/lines"`}, []string{"Remove this line"}},
 		{"line", "/lines/1", []string{`value="Anna Beispiel"`, "A password is stored", "00:15:65:4a:a9:37, account 1"}, nil},

@@ -58,6 +58,8 @@ func (s *Server) routes() []route {
 		{get, "/lines/{id}", member, s.line},
 		{post, "/lines/{id}", member, s.putLine},
 		{post, "/lines/{id}/delete", member, s.deleteLine},
+		{get, "/network", member, s.network},
+		{get, "/network/events", stream, s.networkEvents},
 	}
 	for _, r := range api.Routes(s.b, s.log) {
 		who := data
