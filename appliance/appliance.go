@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"patchbay/appliance/mdns"
 	"patchbay/appliance/store"
 	"patchbay/appliance/story"
 	"patchbay/appliance/web"
@@ -72,6 +73,7 @@ type Appliance struct {
 	sip       *sipedge.Server
 	provision *provision.Server
 	page      *web.Server
+	mdns      []*mdns.Responder
 	control   *api.Unix
 	watchdog  *systemd.Watchdog
 	ca        *authority
@@ -107,7 +109,7 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error)
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildProvision,
+		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildProvision, a.buildMDNS,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -370,7 +372,7 @@ func (a *Appliance) hosts() (names []string, addrs []netip.Addr) {
 		host = "patchbay"
 	}
 	host = strings.ToLower(host)
-	names = []string{host, strings.SplitN(host, ".", 2)[0] + ".local", "localhost"}
+	names = a.cfg.withMDNS([]string{host, strings.SplitN(host, ".", 2)[0] + ".local", "localhost"})
 	addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	for _, l := range a.cfg.LANs {
 		addrs = append(addrs, l.Address)
@@ -452,6 +454,9 @@ func (a *Appliance) tasks() (front, base []Task) {
 		for _, t := range a.pnp.Tasks() {
 			front = append(front, t)
 		}
+	}
+	for _, r := range a.mdns {
+		front = append(front, r)
 	}
 	front = append(front, a.page, a.control)
 	for _, t := range a.sip.Tasks() {

@@ -103,6 +103,7 @@ type SiteLine struct {
 // Page is the listener for people.
 type Page struct {
 	Listen string `toml:"listen"`
+	MDNS   bool   `toml:"mdns"` // be found on each LAN as patchbay.local
 }
 
 // Languages are the languages that phones can be told to speak (ISO 639-1).
@@ -117,7 +118,7 @@ func Default() Config {
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
 		Media:   Media{FirstPort: 20000, LastPort: 29999},
 		Gateway: Gateway{Register: true},
-		Page:    Page{Listen: ":8443"},
+		Page:    Page{Listen: ":8443", MDNS: true},
 	}
 }
 
@@ -209,7 +210,7 @@ var knownKeys = []string{
 	"provision.http_port", "provision.tftp_port", "provision.window",
 	"sip.port", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
-	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen",
+	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
 }
 
 // distance is the edit distance of two keys (Levenshtein).

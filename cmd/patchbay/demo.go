@@ -123,6 +123,7 @@ func demoConfig(state string, gateway *lab.Gateway) (appliance.Config, error) {
 	}
 	cfg.SiteLine = appliance.SiteLine{AOR: "sip:" + site.User + "@" + gateway.Domain(), Number: site.Number, AuthUser: site.AuthUser, PasswordFile: password}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	cfg.Page.MDNS = false // nobody looks for it on loopback
 	cfg.Page.Listen = netip.AddrPortFrom(loopback, freePort("tcp", loopback, 8443)).String()
 	return cfg, cfg.Validate()
 }
