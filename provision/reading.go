@@ -11,8 +11,10 @@ import (
 // that is not ours can know them by, and what they read of its answer. It is
 // data of the vendor's file.
 type Ask struct {
-	// Name is unique in the catalogue; empty means the vendor's.
-	Name string `toml:"name"`
+	// Name is unique in the catalogue, Title is for people; empty means the
+	// vendor's.
+	Name  string `toml:"name"`
+	Title string `toml:"title"`
 	// Sends are texts of option 60 as phones send them. Empty: from the
 	// factory they send none, or none is known.
 	Sends []string `toml:"sends"`
@@ -91,6 +93,9 @@ func (v *Vendor) reading(a Ask, base string, server netip.Addr) Reading {
 	}
 	if r.Name == "" {
 		r.Name = v.Name
+	}
+	if a.Title != "" {
+		r.Title = a.Title
 	}
 	for _, oui := range v.OUIs {
 		r.OUIs = append(r.OUIs, strings.ToUpper(oui))

@@ -47,7 +47,7 @@ func TestReadings(t *testing.T) {
 			},
 		},
 		"cisco-mpp-ata": {
-			Title: "Cisco", Renders: true, Sends: []string{"CISCO ATA191-MPP", "CISCO ATA192-MPP"}, Begins: []string{"CISCO ATA191-MPP", "CISCO ATA192-MPP"},
+			Title: "Cisco ATA", Renders: true, Sends: []string{"CISCO ATA191-MPP", "CISCO ATA192-MPP"}, Begins: []string{"CISCO ATA191-MPP", "CISCO ATA192-MPP"},
 			Reads: []uint8{160}, Options: []ReadingOption{{Code: 160, Text: url + "$MA.xml"}},
 		},
 		"gigaset": {
