@@ -30,6 +30,8 @@ var commands = []command{
 	{"status", "", "show tunnel, problems, phones and calls", status},
 	{"phones", "[MAC] [--follow]", "list the phones, or tell the story of one", phones},
 	{"lines", "", "list the lines", lines},
+	{"snippet", "--server KIND [...]", "print settings for a DHCP server of others", writeSnippet},
+	{"verify", "--interface NAME [...]", "play phones to see what DHCP servers answer", verify},
 	{"version", "", "print the version", showVersion},
 }
 

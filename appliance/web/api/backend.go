@@ -21,6 +21,7 @@ type Backend interface {
 	Lines
 	Desk
 	Network
+	Servers
 }
 
 // Inventory finds phones.

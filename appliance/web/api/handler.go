@@ -53,6 +53,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 		{Method: http.MethodGet, Path: "/troubles", Handler: h.do(h.troubles)},
 		{Method: http.MethodGet, Path: "/openapi.json", Handler: document},
 	}
+	routes = append(routes, h.serverRoutes()...)
 	for i := range routes {
 		routes[i].Path = Prefix + routes[i].Path
 	}
