@@ -90,6 +90,15 @@ type Config struct {
 	// into a request before it came here. Otherwise such a request is dropped
 	// (RFC 3046 §2.1), because any client could have written it.
 	RelayTrust bool
+	// Networks are further networks, behind relay agents that send to us.
+	Networks []Network
+	// OthersShare is how many percent of the pools go to what is not
+	// recognised as a phone; zero means 50. With 100 all clients are alike.
+	OthersShare int
+	// Enrolled, which may be nil, reports whether the inventory has a device;
+	// then the address that it had last is not given to others. It is asked
+	// from several goroutines and must not block.
+	Enrolled func(mac.Addr) bool
 	// Clock measures leases; nil means the machine's clock.
 	Clock *Clock
 }
@@ -109,7 +118,7 @@ func (c Config) Validate() error {
 	} else if !c.Subnet.Contains(c.Server) {
 		bad("server address %v is outside %v", c.Server, c.Subnet)
 	}
-	if c.Mode.leases() && len(c.Pools) == 0 && len(c.Reservations) == 0 {
+	if c.Mode.leases() && len(c.Pools) == 0 && len(c.Reservations) == 0 && len(c.Networks) == 0 {
 		bad("neither a pool nor a reservation, so there is nothing to give out")
 	}
 	if c.Lease != 0 && c.Lease < minimumLease {
@@ -118,7 +127,11 @@ func (c Config) Validate() error {
 	if len(c.Domain) > 253 {
 		bad("domain is longer than 253 characters")
 	}
+	if c.OthersShare < 0 || c.OthersShare > 100 {
+		bad("share of %d %% for what is no phone is not between 1 and 100", c.OthersShare)
+	}
 	faults = append(faults, c.validateRelay()...)
+	faults = append(faults, c.validateNetworks()...)
 	faults = append(faults, c.validateAddresses()...)
 	return errors.Join(faults...)
 }

@@ -20,16 +20,17 @@ func (l *Lease) bound(now time.Time) bool { return l.State == Bound && now.Befor
 // grant commits a lease and then sends the ACK. The receive loop goes on
 // meanwhile; the client's repetitions are ignored until it is done.
 func (s *Server) grant(r *request, ip netip.Addr) {
-	before, ok := s.table.begin(ip, r.client)
+	before, ok := r.table.begin(ip, r.client)
 	if !ok {
 		s.stats.repeated.Add(1)
 		return
 	}
 	b := s.bootOptions(r)
+	r.phone, r.kept = b.Phone, s.enrolled(r.mac)
 	same := before.MAC == r.mac && bytes.Equal(before.ClientID, r.id)
 	left := before.Expires.Sub(r.at).Truncate(time.Second)
 	if same && before.bound(r.at) && r.at.Sub(before.Granted) < repeatWithin && left >= minimumLease {
-		s.table.abort(ip)
+		r.table.abort(ip)
 		s.sendAck(r, b, before, left)
 		return
 	}
@@ -64,7 +65,7 @@ func (s *Server) save(r *request, l Lease, done func(error)) {
 	case s.slots <- struct{}{}:
 	default:
 		// Too many at once: the client repeats itself in some seconds.
-		s.table.abort(l.IP)
+		r.table.abort(l.IP)
 		s.stats.busy.Add(1)
 		return
 	}
@@ -72,23 +73,23 @@ func (s *Server) save(r *request, l Lease, done func(error)) {
 		defer func() { <-s.slots }()
 		defer func() {
 			if p := recover(); p != nil {
-				s.table.abort(l.IP)
+				r.table.abort(l.IP)
 				s.log.Error("commit broke", "ip", l.IP, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			}
 		}()
 		ctx, cancel := context.WithTimeout(s.commit, commitTimeout)
 		defer cancel()
 		if err := s.store.Put(ctx, l); err != nil {
-			s.table.abort(l.IP)
+			r.table.abort(l.IP)
 			s.log.Error("write lease", "ip", l.IP, "mac", l.MAC, "err", err)
 			s.noOffer(r, story.StoreFailed)
 			done(err)
 			return
 		}
-		stale := s.table.commit(l, r.client)
+		stale := r.table.commit(l, r.client)
 		done(nil)
 		if stale.IsValid() {
-			s.erase(ctx, stale)
+			s.erase(ctx, r.table, stale)
 		}
 	})
 }
@@ -96,11 +97,11 @@ func (s *Server) save(r *request, l Lease, done func(error)) {
 // erase deletes the record of an address that its client has left. The
 // address is locked until that is on disk, else the record of its next
 // client could be deleted instead.
-func (s *Server) erase(ctx context.Context, ip netip.Addr) {
+func (s *Server) erase(ctx context.Context, t *table, ip netip.Addr) {
 	if err := s.store.Delete(ctx, ip); err != nil {
-		s.table.abort(ip)
+		t.abort(ip)
 		s.log.Error("delete lease", "ip", ip, "err", err)
 		return
 	}
-	s.table.erased(ip)
+	t.erased(ip)
 }

@@ -32,7 +32,7 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 		s.stats.limited.Add(1)
 		return
 	}
-	if r.giaddr.IsValid() && !s.cfg.Subnet.Contains(r.giaddr) {
+	if r.table = s.tableFor(r); r.table == nil {
 		// RFC 2131 §4.3.1: the client's subnet is the relay's, and we have no
 		// addresses for that one.
 		s.noOffer(r, story.WrongSubnet)
@@ -85,7 +85,7 @@ func (s *Server) discover(r *request) {
 		s.noOffer(r, story.OtherServerHere)
 		return
 	case gateLooking:
-		if s.table.holds(r.client, r.at) {
+		if r.table.holds(r.client, r.at) {
 			break // after a restart a phone that counts on us is not kept waiting
 		}
 		s.noOffer(r, story.ProbingFirst)
@@ -98,7 +98,11 @@ func (s *Server) discover(r *request) {
 // tryOffer answers a DISCOVER if an address is at hand, and else leaves it to
 // the scout.
 func (s *Server) tryOffer(r *request, b Boot) {
-	ip, v := s.table.offer(r.client, r.requested, r.giaddr.IsValid(), s.now())
+	if r.phone = b.Phone; s.refusesStranger(r, b) {
+		s.noOffer(r, story.PoolShareUsed)
+		return
+	}
+	ip, v := r.table.offer(r.client, r.requested, r.giaddr.IsValid(), s.now())
 	if v == mustProbe {
 		s.wait(r, b)
 		return
@@ -115,8 +119,8 @@ func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
 		s.noOffer(r, story.PoolExhausted)
 		return
 	}
-	s.countOffer(r.mac)
 	s.tell(r.mac, story.Out, story.Offer, story.Args{IP: ip, URL: b.URL, Vendor: b.Vendor, Model: b.Model})
+	s.countOffer(r.mac)
 	s.send(r, s.offer(r, b, ip, s.term(r)), destination(r, ip, false))
 }
 
@@ -154,13 +158,13 @@ func (s *Server) request(r *request) {
 func (s *Server) selecting(r *request) {
 	if r.server != s.cfg.Server {
 		// RFC 2131 §4.3.2: "the client has declined that server's offer".
-		s.table.drop(r.client)
+		r.table.drop(r.client)
 		s.sighted(r)
 		s.tell(r.mac, story.Local, story.NoOffer, story.Args{IP: r.requested, Peer: r.server, Reason: story.OtherServer})
 		return
 	}
 	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.requested})
-	switch s.table.standing(r.requested, r.client, r.at) {
+	switch r.table.standing(r.requested, r.client, r.at) {
 	case own:
 		s.grant(r, r.requested)
 	case others:
@@ -177,15 +181,15 @@ func (s *Server) selecting(r *request) {
 func (s *Server) initReboot(r *request) {
 	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.requested})
 	switch {
-	case !s.cfg.Subnet.Contains(r.requested):
+	case !r.table.cfg.Subnet.Contains(r.requested):
 		// "If the server detects that the client is on the wrong net, then the
 		// server SHOULD send a DHCPNAK."
 		s.refuse(r, r.requested, story.WrongSubnet)
-	case !s.table.known(r.client):
+	case !r.table.known(r.client):
 		// "If the DHCP server has no record of this client, then it MUST
 		// remain silent."
 		s.noOffer(r, story.LeaseUnknown)
-	case s.table.standing(r.requested, r.client, r.at) == own && s.table.allowed(r.requested, r.mac):
+	case r.table.standing(r.requested, r.client, r.at) == own && r.table.allowed(r.requested, r.mac):
 		s.grant(r, r.requested)
 	default:
 		// "… should check if the client's notion of its IP address is
@@ -200,12 +204,12 @@ func (s *Server) initReboot(r *request) {
 func (s *Server) renewing(r *request) {
 	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.ciaddr})
 	switch {
-	case !s.cfg.Subnet.Contains(r.ciaddr):
+	case !r.table.cfg.Subnet.Contains(r.ciaddr):
 		s.refuse(r, r.ciaddr, story.WrongSubnet)
-	case !s.table.allowed(r.ciaddr, r.mac):
+	case !r.table.allowed(r.ciaddr, r.mac):
 		s.refuse(r, r.ciaddr, story.AddressTaken) // reserved for another or out of the pool since
 	default:
-		switch s.table.standing(r.ciaddr, r.client, r.at) {
+		switch r.table.standing(r.ciaddr, r.client, r.at) {
 		case own:
 			s.grant(r, r.ciaddr)
 		case others:
@@ -220,9 +224,9 @@ func (s *Server) renewing(r *request) {
 // Its lease may be another server's: without a record we stay silent.
 func (s *Server) rebinding(r *request) {
 	s.tell(r.mac, story.In, story.Request, story.Args{IP: r.ciaddr})
-	switch s.table.standing(r.ciaddr, r.client, r.at) {
+	switch r.table.standing(r.ciaddr, r.client, r.at) {
 	case own:
-		if s.table.allowed(r.ciaddr, r.mac) {
+		if r.table.allowed(r.ciaddr, r.mac) {
 			s.grant(r, r.ciaddr)
 			return
 		}
@@ -240,7 +244,7 @@ func (s *Server) decline(r *request) {
 	if r.server != s.cfg.Server || !r.requested.IsValid() {
 		return
 	}
-	before, ok := s.table.begin(r.requested, r.client)
+	before, ok := r.table.begin(r.requested, r.client)
 	if !ok {
 		return
 	}
@@ -256,12 +260,12 @@ func (s *Server) release(r *request) {
 	if r.server.IsValid() && r.server != s.cfg.Server {
 		return
 	}
-	before, ok := s.table.begin(r.ciaddr, r.client)
+	before, ok := r.table.begin(r.ciaddr, r.client)
 	if !ok {
 		return
 	}
 	if !before.bound(r.at) {
-		s.table.abort(r.ciaddr)
+		r.table.abort(r.ciaddr)
 		return
 	}
 	s.tell(r.mac, story.In, story.Release, story.Args{IP: r.ciaddr})
@@ -276,7 +280,7 @@ func (s *Server) inform(r *request) {
 	if !r.ciaddr.IsValid() {
 		r.ciaddr = r.from.Addr() // some clients leave it out
 	}
-	if !s.cfg.Subnet.Contains(r.ciaddr) || r.ciaddr == s.cfg.Server {
+	if !r.table.cfg.Subnet.Contains(r.ciaddr) || r.ciaddr == s.cfg.Server {
 		return
 	}
 	b := s.bootOptions(r)
@@ -306,14 +310,14 @@ func (s *Server) noOffer(r *request, why story.Reason) {
 // term is how long the client may have its address: what it asks for, within
 // our limits (RFC 2131 §4.3.1), in whole seconds.
 func (s *Server) term(r *request) time.Duration {
-	term := s.cfg.lease()
+	term := r.table.cfg.lease()
 	if r.term > 0 {
 		term = min(term, max(r.term, minimumLease))
 	}
 	if left, bounded := s.graceLeft(r.at); bounded {
 		term = min(term, max(left, minimumLease))
 	}
-	return term.Truncate(time.Second)
+	return s.strangersTerm(r, term).Truncate(time.Second)
 }
 
 func (s *Server) send(r *request, b []byte, to Destination) {

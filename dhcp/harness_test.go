@@ -39,7 +39,7 @@ func testConfig() Config {
 		Interface: "test0", Mode: Serve, Server: serverIP, Subnet: netip.MustParsePrefix("192.0.2.0/24"),
 		Pools: []Pool{pool("192.0.2.100-192.0.2.109")}, Router: serverIP,
 		DNS: []netip.Addr{ip4("192.0.2.53"), ip4("192.0.2.54")}, NTP: []netip.Addr{ip4("192.0.2.123")},
-		Domain: "example.com", Lease: time.Hour,
+		Domain: "example.com", Lease: time.Hour, OthersShare: 100,
 	}
 }
 

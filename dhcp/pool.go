@@ -57,6 +57,6 @@ type Usage struct {
 	Bound    int // live leases
 	Offered  int // held for clients that were sent an OFFER
 	Declined int // in quarantine: in use by somebody who did not ask us
-	Kept     int // never given out from the pool: reserved, our own address, the router
+	Kept     int // not for others: reserved, our own address, the router, waiting for a phone of the inventory
 	Free     int // expired leases included
 }

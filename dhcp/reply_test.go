@@ -196,7 +196,7 @@ func TestHeaderIsEchoed(t *testing.T) {
 // is echoed counts.
 func TestReplyFitsExactly(t *testing.T) {
 	s, _ := bare(t, testConfig())
-	r := &request{client: clientOf(mac1, bytes.Repeat([]byte{7}, 100)), limit: minimumDatagram - ipUDPOverhead, list: []byte{160}, agent: bytes.Repeat([]byte{1}, 50)}
+	r := &request{table: s.table, client: clientOf(mac1, bytes.Repeat([]byte{7}, 100)), limit: minimumDatagram - ipUDPOverhead, list: []byte{160}, agent: bytes.Repeat([]byte{1}, 50)}
 	longest := 0
 	for n := range 600 {
 		b := s.ack(r, Boot{Options: map[uint8][]byte{160: make([]byte, n)}}, ip4("192.0.2.100"), time.Hour)

@@ -56,6 +56,9 @@ type client struct {
 	key string // comparable form; the two kinds never collide
 	mac mac.Addr
 	id  []byte
+
+	phone bool // recognised as one
+	kept  bool // in the inventory
 }
 
 func clientOf(m mac.Addr, id []byte) client {
@@ -86,6 +89,8 @@ type request struct {
 	agent     []byte // option 82, to be echoed
 	ask       Ask
 	at        time.Time
+	table     *table // the addresses of its network
+	admitted  bool   // no phone, but there is room for it
 }
 
 // parse checks a datagram and reads it. An error means silence: a server that

@@ -104,17 +104,21 @@ func (s *Server) Usable(ip netip.Addr) bool { return s.cfg.usable(ip) }
 // there is no live lease or quarantine, [ErrBusy] while it is being renewed.
 func (s *Server) Release(ctx context.Context, ip netip.Addr) error {
 	now := s.now()
-	l, err := s.table.beginRelease(ip, now)
+	t := s.tableOf(ip)
+	if t == nil {
+		return fmt.Errorf("release %v: %w", ip, ErrNoLease)
+	}
+	l, err := t.beginRelease(ip, now)
 	if err != nil {
 		return fmt.Errorf("release %v: %w", ip, err)
 	}
 	l.Expires = now
 	if err := s.store.Put(ctx, l); err != nil {
-		s.table.abort(ip)
+		t.abort(ip)
 		return fmt.Errorf("release %v: %w", ip, err)
 	}
-	s.table.endRelease(l)
-	s.record(l.MAC, story.Event{Time: now, Proto: story.Admin, Code: story.LeaseEnded, Args: story.Args{IP: ip}})
+	t.endRelease(l)
+	s.record(l.MAC, story.Event{Time: time.Now(), Proto: story.Admin, Code: story.LeaseEnded, Args: story.Args{IP: ip}})
 	s.wake()
 	return nil
 }
@@ -144,4 +148,14 @@ func (t *table) endRelease(l Lease) {
 		e.Lease, e.busy, e.held = l, false, time.Time{}
 	}
 	t.ready.emptyUntil, t.ready.nothing = time.Time{}, time.Time{}
+}
+
+// Reservations returns those of the interface, in no order.
+func (s *Server) Reservations() []Reservation {
+	fixed := s.table.fixed.Load()
+	out := make([]Reservation, 0, len(fixed.reserved))
+	for m, ip := range fixed.reserved {
+		out = append(out, Reservation{m, ip})
+	}
+	return out
 }

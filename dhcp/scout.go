@@ -53,6 +53,7 @@ func (s *Server) scout(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	s.wake()
+	var kept time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -61,6 +62,10 @@ func (s *Server) scout(ctx context.Context) {
 		case <-ticker.C:
 		}
 		s.beat()
+		if now := s.now(); now.Sub(kept) >= keepEvery {
+			kept = now
+			s.keep()
+		}
 		s.probeAndOffer(ctx)
 	}
 }
@@ -71,6 +76,9 @@ func (s *Server) probeAndOffer(ctx context.Context) {
 	waiters := s.serveWaiting()
 	wanted := make(map[netip.Addr]mac.Addr)
 	for _, w := range waiters {
+		if w.r.table != s.table {
+			continue // behind a relay, where ARP does not reach
+		}
 		fixed, _ := s.table.reserved(w.r.mac)
 		for _, ip := range []netip.Addr{fixed, w.r.requested} {
 			if s.table.allowed(ip, w.r.mac) {
@@ -139,7 +147,11 @@ func (s *Server) serveWaiting() []waiter {
 
 // offerTo answers a waiting client; false if it has to wait on.
 func (s *Server) offerTo(w waiter) bool {
-	ip, v := s.table.offer(w.r.client, w.r.requested, w.r.giaddr.IsValid(), s.now())
+	if w.r.phone = w.b.Phone; s.refusesStranger(w.r, w.b) {
+		s.noOffer(w.r, story.PoolShareUsed)
+		return true
+	}
+	ip, v := w.r.table.offer(w.r.client, w.r.requested, w.r.giaddr.IsValid(), s.now())
 	if v == mustProbe {
 		return false
 	}

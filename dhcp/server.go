@@ -41,8 +41,9 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	table   *table
-	relay   *relay // nil but in mode Relay
+	table   *table   // of the interface's own network
+	tables  []*table // that one, then those of further networks
+	relay   *relay   // nil but in mode Relay
 	limiter limiter
 	stats   counters
 	slots   chan struct{} // one per commit under way
@@ -132,6 +133,14 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		}
 	}
 	s.table = newTable(cfg, leases)
+	s.tables = append(s.tables, s.table)
+	for _, n := range cfg.Networks {
+		s.tables = append(s.tables, newTable(n.on(cfg), leases))
+	}
+	for _, t := range s.tables {
+		s.recognise(t)
+	}
+	s.keep()
 	if cfg.Mode == Relay {
 		up := conn
 		if c, ok := conn.(upstreamer); ok {
@@ -261,20 +270,18 @@ func (s *Server) Leases() []Lease {
 	if s.relay != nil {
 		return s.inWallTime(s.relay.list(s.now()))
 	}
-	return s.inWallTime(s.table.list())
+	var all []Lease
+	for _, t := range s.tables {
+		all = append(all, t.list()...)
+	}
+	return s.inWallTime(all)
 }
-
-// Pools says how full each pool is.
-func (s *Server) Pools() []Usage { return s.table.usage(s.now()) }
 
 // Stats returns what came in so far.
 func (s *Server) Stats() Stats {
 	c := &s.stats
 	return Stats{c.received.Load(), c.bad.Load(), c.limited.Load(), c.repeated.Load(), c.busy.Load(), c.strangers.Load()}
 }
-
-// Whois returns the device that holds a live lease of this server on the address.
-func (s *Server) Whois(ip netip.Addr) (mac.Addr, bool) { return s.table.whois(ip, s.now()) }
 
 // tell puts a step on the story of a device.
 func (s *Server) tell(m mac.Addr, dir story.Direction, code story.Code, args story.Args) {

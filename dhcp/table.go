@@ -18,13 +18,16 @@ type entry struct {
 	held time.Time  // an OFFER reserves the address until then
 	busy bool       // a commit is under way; nobody else touches the address
 	prev netip.Addr // the client's lease elsewhere, which ends when this one begins
+
+	phone bool // the client was recognised as a phone
+	kept  bool // in the inventory: the address waits for it when its lease has ended
 }
 
 func (e *entry) bound(now time.Time) bool { return e.State == Bound && now.Before(e.Expires) }
 
 // free reports whether the address may go to another client.
 func (e *entry) free(now time.Time) bool {
-	return !e.busy && !now.Before(e.held) && (e.State == Offered || !now.Before(e.Expires))
+	return !e.busy && !e.kept && !now.Before(e.held) && (e.State == Offered || !now.Before(e.Expires))
 }
 
 // of reports whether the address was given to this client. A phone whose boot
@@ -49,6 +52,7 @@ type table struct {
 	byClient map[string]netip.Addr   // the client's newest address
 	byMAC    map[mac.Addr]netip.Addr // the device's newest address
 	ready    readyQueue
+	share    share
 }
 
 func newTable(cfg Config, leases []Lease) *table {
@@ -216,7 +220,7 @@ func (t *table) hold(ip netip.Addr, c client, now time.Time) netip.Addr {
 			e.prev = old.IP
 		}
 	}
-	e.held = now.Add(offerHold)
+	e.held, e.phone = now.Add(offerHold), c.phone
 	if e.State == Offered {
 		e.Expires = e.held
 	}
@@ -276,7 +280,7 @@ func (t *table) commit(l Lease, c client) (stale netip.Addr) {
 	if l.State == Declined {
 		return netip.Addr{}
 	}
-	e.key = c.key
+	e.key, e.phone, e.kept = c.key, c.phone, c.kept
 	t.index(e)
 	if prev == nil || prev.key != c.key || prev.busy {
 		return netip.Addr{}
@@ -373,6 +377,8 @@ func (t *table) usage(now time.Time) []Usage {
 			case !p.Contains(ip) || kept[ip]:
 			case e.bound(now):
 				u.Bound++
+			case e.kept:
+				u.Kept++
 			case e.State == Declined && now.Before(e.Expires):
 				u.Declined++
 			case !e.free(now):
