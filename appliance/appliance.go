@@ -373,7 +373,7 @@ func (a *Appliance) hosts() (names []string, addrs []netip.Addr) {
 	}
 	host = strings.ToLower(host)
 	names = a.cfg.withMDNS([]string{host, strings.SplitN(host, ".", 2)[0] + ".local", "localhost"})
-	addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), fallback}
 	for _, l := range a.cfg.LANs {
 		addrs = append(addrs, l.Address)
 	}

@@ -118,6 +118,11 @@ func (b backend) condition() condition {
 			c.conflicts = append(c.conflicts, conflict{iface: d.lan.Interface, ip: o.IP, mac: o.MAC, since: o.Seen, quiet: o.Blocking})
 		}
 	}
+	if a.pnp != nil {
+		for _, h := range a.pnp.Held() {
+			c.pnpHeld = append(c.pnpHeld, pnpHeld{mac: h.MAC, ip: h.IP, reason: h.Reason, since: h.First})
+		}
+	}
 	stats := a.db.Stats()
 	c.dropped = stats.StoryDropped + stats.CallsDropped
 	if stats.LastError != nil && a.now().Sub(stats.LastFailure) < time.Minute {

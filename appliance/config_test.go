@@ -1,9 +1,12 @@
 package appliance
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/BurntSushi/toml"
 )
 
 // TestExampleParses keeps the shipped example true: it must be valid as it
@@ -57,6 +60,38 @@ func TestConfigFaults(t *testing.T) {
 				t.Errorf("got %v\nwant … %s …", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestNetworkFile keeps the shipped file for the interface and the example
+// configuration together.
+func TestNetworkFile(t *testing.T) {
+	network, err := os.ReadFile("../packaging/patchbay-lan.network")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../packaging/patchbay.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Default()
+	if _, err := toml.Decode(string(example), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	l := cfg.LANs[0]
+	for _, line := range []string{
+		"Name=" + l.Interface, fmt.Sprintf("Address=%v/%d", l.Address, l.Subnet.Bits()), "IPv4LLStartAddress=" + fallback.String(), "LinkLocalAddressing=ipv4",
+	} {
+		if !strings.Contains(string(network), "\n"+line+"\n") {
+			t.Errorf("no line %q in the network file", line)
+		}
+	}
+	if !strings.Contains(string(readme), "https://"+fallback.String()+":8443/") {
+		t.Errorf("the README does not name %v", fallback)
 	}
 }
 

@@ -3,11 +3,17 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 
 	"patchbay/appliance/mdns"
 )
+
+// fallback is the box's address on a LAN without any DHCP server, which
+// packaging/patchbay-lan.network asks of the system. Certificate and page
+// know it, so that it works when it is needed.
+var fallback = netip.AddrFrom4([4]byte{169, 254, 50, 1})
 
 // mdnsHost is the name under .local that every box wants. mdnsHosts are the
 // labels that this one claims on each LAN.

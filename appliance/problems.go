@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"patchbay/appliance/health"
+	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
 )
 
@@ -27,9 +28,19 @@ type condition struct {
 	pools     []poolUse
 	conflicts []conflict
 
+	pnpHeld []pnpHeld // who asked by PnP and was not answered
+
 	dropped    uint64 // story and call rows that found no room in the buffer
 	storeErr   string // last write that failed, empty if writing works
 	clockUnset bool
+}
+
+// pnpHeld is one device that got no answer by PnP.
+type pnpHeld struct {
+	mac    mac.Addr
+	ip     netip.Addr
+	reason story.Reason
+	since  time.Time
 }
 
 // poolUse is how full the pools of one interface are.
@@ -76,6 +87,11 @@ func problems(c condition) []health.Problem {
 			add("pool-nearly-full", health.Warning, time.Time{}, fmt.Sprintf("%d of %d addresses of %s are taken.", p.used, p.size, p.iface),
 				"Enlarge the pools in patchbay.toml, or shorten the lease.")
 		}
+	}
+	if len(c.pnpHeld) > 0 { // the newest comes first
+		h := c.pnpHeld[0]
+		add("pnp-held", health.Notice, h.since, fmt.Sprintf("%d device(s) asked by SIP PnP for a configuration and got no answer, last %v from %v: %s.", len(c.pnpHeld), h.mac, h.ip, h.reason.Words()),
+			"If it is a phone of yours, add it under Phones and approve its address; else nothing needs to be done.")
 	}
 	if c.storeErr != "" {
 		add("store", health.Critical, time.Time{}, "The database can't be written: "+c.storeErr+".", "Make room on the disk, or replace it; nothing new is accepted until then.")

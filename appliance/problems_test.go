@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
 )
 
@@ -24,6 +25,7 @@ func TestProblems(t *testing.T) {
 		{"site line refused", func(c *condition) { c.siteLineOK = false }, []string{"site-line"}},
 		{"pool nearly full", func(c *condition) { c.pools[0].used = 90 }, []string{"pool-nearly-full"}},
 		{"pool full", func(c *condition) { c.pools[0].used = 100 }, []string{"pool-full"}},
+		{"PnP without an answer", func(c *condition) { c.pnpHeld = []pnpHeld{{reason: story.AddressOfOther}} }, []string{"pnp-held"}},
 		{"no pool", func(c *condition) { c.pools[0] = poolUse{"eth1", 0, 0} }, nil},
 		{"worst first", func(c *condition) { c.dropped, c.clockUnset, c.gatewayUp = 3, true, false }, []string{"gateway-down", "clock", "dropped"}},
 	} {
