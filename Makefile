@@ -9,7 +9,7 @@ TOOL     = $(GO) tool -modfile=.ci/tools/go.mod
 # RACE=1 runs the tests under the race detector, which needs a C compiler.
 RACE    ?=
 TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
-TESTFLAGS = $(if $(RACE),-race) -v -timeout 5m
+TESTFLAGS = $(if $(RACE),-race) -v -skip Corpora -timeout 5m
 COUNT    = awk -f .ci/testcount.awk
 
 SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'appliance/store/migrations/*' packaging/patchbay.toml)
@@ -48,7 +48,7 @@ check:
 
 # Root; network namespaces and foreign peers (see appliance/lab/netns).
 lab: bin/patchbay
-	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
+	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -skip Corpora -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

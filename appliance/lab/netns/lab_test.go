@@ -115,7 +115,7 @@ func (w *world) udhcpc(t *testing.T) {
 	w.annaNS = w.addPhone(macAnna)
 	pcap := filepath.Join(w.dir, "dhcp.pcap")
 	capture := w.start("tshark", "box", "tshark", "-q", "-i", "lan0", "-f", "udp port 67", "-w", pcap)
-	w.eventually(10*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
+	w.eventually(30*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
 	var env string
 	w.annaIP, env = w.lease(w.annaNS, "yealink")
 	// udhcpc takes 66 for a host name and prints "bad" for a URL, so that it
@@ -331,7 +331,7 @@ func (n *network) errors(scenario string) string {
 func (w *world) gatewayCalls(t *testing.T) {
 	pcap := filepath.Join(w.dir, "wan.pcap")
 	capture := w.start("tshark", "box", "tshark", "-q", "-i", "wan0", "-w", pcap)
-	w.eventually(10*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
+	w.eventually(30*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
 
 	// A phone calls out.
 	mark := w.pstn.mark()
