@@ -50,6 +50,7 @@ func poison(f *fake, text string) {
 	}
 	f.snapshot.Calls = []api.Call{{From: api.Party{MAC: yealink, Number: text, Name: text}, To: api.Party{Number: text, Name: text}, Via: text, Start: f.now()}}
 	f.snapshot.Pools = []api.Pool{{Interface: text, First: netip.MustParseAddr("192.0.2.1"), Last: netip.MustParseAddr("192.0.2.9"), Size: 9}}
+	f.text = text
 	f.troubles = []api.Trouble{{MAC: yealink, Phone: true, Code: story.NoOffer, Words: text, First: f.now(), Last: f.now(), Times: 2}}
 	ref := &api.LineRef{ID: 1, Name: text, Number: text, Extension: text}
 	f.lines = map[int64]*api.Line{1: {ID: 1, Name: text, AOR: text, Number: text, Extension: text, AuthUser: text}}
@@ -98,7 +99,7 @@ func shape(t testing.TB, page string) []string {
 // called, so nothing that they say becomes markup.
 func TestHostileStrings(t *testing.T) {
 	s, f, token := office(t)
-	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/network", "/nothing"}
+	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/network", "/network/snippets?server=isc&vlan=20", "/nothing"}
 	want := map[string][]string{}
 	poison(f, "harmless")
 	for _, path := range paths {
@@ -115,8 +116,9 @@ func TestHostileStrings(t *testing.T) {
 				t.Errorf("%q changes %s (-want +got):\n%s", text, path, diff)
 			}
 			for _, steers := range []string{"\x00", "\x1b", "\u202e", "\u2066"} {
-				// Fields of a form show the value as it is, or saving would change it.
-				if strings.Contains(page, steers) && path != "/lines/1" {
+				// Fields of a form show the value as it is, or saving would change
+				// it; settings for other servers are copied as they are.
+				if strings.Contains(page, steers) && path != "/lines/1" && !strings.HasPrefix(path, "/network/snippets") {
 					t.Errorf("%s shows the control character %q of string %d", path, steers, i)
 				}
 			}
@@ -159,6 +161,12 @@ func TestHostileRequests(t *testing.T) {
 	})
 	same("new line", func(text string) string { // the control character sees to it that the same field is refused
 		return post("/lines", url.Values{"name": {text + "\x01"}, "number": {text}, "aor": {text}})
+	})
+	same("settings", func(text string) string {
+		return get("/network/snippets?" + url.Values{"server": {"isc"}, "vlan": {text}, "data": {text}}.Encode())
+	})
+	same("verification", func(text string) string {
+		return post("/network/verify", url.Values{"server": {"isc"}, "on": {text}, "vlan": {text}, "data": {text}})
 	})
 	fresh := newServer(t, newFake(newClock().now), newClock().now)
 	same("set-up code", func(text string) string {

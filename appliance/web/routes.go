@@ -60,6 +60,8 @@ func (s *Server) routes() []route {
 		{post, "/lines/{id}/delete", member, s.deleteLine},
 		{get, "/network", member, s.network},
 		{get, "/network/events", stream, s.networkEvents},
+		{get, "/network/snippets", member, s.snippets},
+		{post, "/network/verify", member, s.verify},
 	}
 	for _, r := range api.Routes(s.b, s.log) {
 		who := data

@@ -66,6 +66,8 @@ type Server struct {
 	claims   *throttle
 	claiming chan struct{} // one claim at a time
 	streams  chan struct{} // a place for each live page
+	// verifying lets one verification of DHCP servers run at a time.
+	verifying chan struct{}
 }
 
 // New binds the listener and prepares the pages; [Server.Run] serves them.
@@ -76,6 +78,7 @@ func New(cfg Config, b Backend, log *slog.Logger) (*Server, error) {
 	s := &Server{
 		b: b, log: log, now: cfg.Now, zone: cfg.Location, tick: cfg.Tick, ca: cfg.CA,
 		names: map[string]bool{}, hasher: newHasher(), claiming: make(chan struct{}, 1), streams: make(chan struct{}, maxStreams),
+		verifying: make(chan struct{}, 1),
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -44,6 +44,9 @@ func TestWords(t *testing.T) {
 	for d := story.Local; d <= story.Out; d++ {
 		used["direction."+d.String()] = true
 	}
+	for _, verdict := range []string{"ok", "wrong", "nothing", "unproven"} {
+		used["verdict."+verdict] = true
+	}
 	for key := range used {
 		if !words.has(key) {
 			t.Errorf("%s has no words", key)
