@@ -107,7 +107,11 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 		RTPFirst: c.Media.FirstPort, RTPLast: c.Media.LastPort,
 	}
 	for _, l := range c.LANs {
-		if l.Address == local && len(l.NTP) > 0 {
+		if l.Address != local {
+			continue
+		}
+		s.Language = c.language(l)
+		if len(l.NTP) > 0 {
 			s.NTP = l.NTP[0]
 		}
 	}

@@ -67,6 +67,8 @@ type Appliance struct {
 	arrivals  *arrivals
 	dhcp      []lanServer
 	whois     *dhcp.Whois
+	lldp      []*dhcp.LLDP
+	reserving sync.Mutex // one reservation is changed at a time
 	endpoint  *sipedge.Endpoint
 	pnp       *sipedge.PnP       // nil: on no interface
 	uplink    *sipedge.TLSUplink // nil: no gateway
@@ -103,6 +105,9 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error)
 		a.opt.ListenDHCP = listenDHCP
 	}
 	a.watchdog = systemd.NewWatchdog(opt.Notify, a.log)
+	if opt.ListenDHCP == nil { // real interfaces
+		a.buildLLDP()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -183,7 +188,6 @@ func (a *Appliance) vendorTitle(name string) string {
 }
 
 func (a *Appliance) buildDHCP(ctx context.Context) error {
-	boot := bootServer{catalog: a.catalog, httpPort: a.cfg.Provision.HTTPPort, language: a.cfg.Box.Language}
 	a.arrivals = newArrivals(a.catalog, a.directory, a.watchdog.Loop("arrivals"), a.log)
 	acked := func(l dhcp.Lease) {
 		a.windows.Open(l.MAC, story.WindowByLease)
@@ -198,6 +202,10 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 		if cfg.Mode == dhcp.Off {
 			continue
 		}
+		boot, err := a.bootFor(l)
+		if err != nil {
+			return err
+		}
 		conn, prober, err := a.opt.ListenDHCP(l)
 		if err != nil {
 			return err
@@ -211,7 +219,7 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 		servers = append(servers, server)
 	}
 	a.whois = dhcp.NewWhois(servers, dhcp.KernelNeighbors(), a.directory.Bound)
-	return nil
+	return a.applyReservations(ctx)
 }
 
 func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
@@ -446,6 +454,9 @@ func (a *Appliance) Run(ctx context.Context) error {
 func (a *Appliance) tasks() (front, base []Task) {
 	for _, d := range a.dhcp {
 		front = append(front, d.server)
+	}
+	for _, l := range a.lldp {
+		front = append(front, l)
 	}
 	for _, t := range a.provision.Tasks() {
 		front = append(front, t)

@@ -34,7 +34,7 @@ func (b backend) Snapshot() api.Snapshot {
 	a := b.a
 	s := api.Snapshot{
 		Name: a.cfg.Box.Name, Version: a.opt.Version, Now: a.now(), Started: a.started,
-		Tunnel: b.tunnel(), Problems: problems(b.condition()), Calls: []api.Call{}, Pools: []api.Pool{},
+		Tunnel: b.tunnel(), Problems: problems(b.condition()), Calls: []api.Call{}, Pools: []api.Pool{}, Neighbors: a.neighbors(),
 	}
 	for _, p := range b.all() {
 		s.Phones.Add(p.State)
@@ -123,6 +123,7 @@ func (b backend) condition() condition {
 			c.pnpHeld = append(c.pnpHeld, pnpHeld{mac: h.MAC, ip: h.IP, reason: h.Reason, since: h.First})
 		}
 	}
+	c.deaf = a.deaf()
 	stats := a.db.Stats()
 	c.dropped = stats.StoryDropped + stats.CallsDropped
 	if stats.LastError != nil && a.now().Sub(stats.LastFailure) < time.Minute {

@@ -29,6 +29,8 @@ type Config struct {
 	Gateway   Gateway   `toml:"gateway"`
 	SiteLine  SiteLine  `toml:"site_line"`
 	Page      Page      `toml:"page"`
+
+	DHCPRules []DHCPRule `toml:"dhcp_rule"`
 }
 
 // Box names the site.
@@ -54,6 +56,8 @@ type LAN struct {
 	Lease        time.Duration `toml:"lease"`
 	Reservations []Reservation `toml:"reservation"`
 	PnP          string        `toml:"pnp"` // "on" or "off"; empty, in a configuration made by hand: off
+
+	LANOptions
 }
 
 // Reservation ties an address to a phone for ever.
@@ -207,6 +211,10 @@ var knownKeys = []string{
 	"box.name", "box.state", "box.country", "box.time_zone", "box.language",
 	"lan.interface", "lan.address", "lan.subnet", "lan.dhcp", "lan.pools", "lan.router", "lan.dns", "lan.ntp",
 	"lan.domain", "lan.lease", "lan.pnp", "lan.reservation.mac", "lan.reservation.ip",
+	"lan.language", "lan.time_offset", "lan.sip_servers", "lan.voice_vlan", "lan.vlan_priority",
+	"dhcp_rule.name", "dhcp_rule.interface", "dhcp_rule.vendor_class", "dhcp_rule.vendor_class_prefix", "dhcp_rule.vendor_class_regexp",
+	"dhcp_rule.user_class", "dhcp_rule.circuit_id", "dhcp_rule.oui", "dhcp_rule.mac", "dhcp_rule.suppress",
+	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
 	"provision.http_port", "provision.tftp_port", "provision.window",
 	"sip.port", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
@@ -248,6 +256,7 @@ func (c *Config) Validate() error {
 		c.LANs[i].validate(&v, fmt.Sprintf("lan[%d].", i+1))
 	}
 	c.validateOverlap(&v)
+	c.validateRules(&v)
 	v.check(c.Provision.HTTPPort != 0, "provision.http_port", "0", "write 80, the port that phones ask at first")
 	v.check(c.Provision.Window >= time.Minute && c.Provision.Window <= 24*time.Hour, "provision.window", c.Provision.Window.String(), `write a time from "1m" to "24h"`)
 	v.check(c.SIP.Port != 0, "sip.port", "0", "write 5060")
@@ -269,6 +278,7 @@ func (l *LAN) validate(v *faults, at string) {
 	if !l.Address.Is4() || !l.Subnet.IsValid() {
 		return
 	}
+	l.validateOptions(v, at)
 	v.check(l.Subnet.Masked() == l.Subnet, at+"subnet", l.Subnet.String(), "write "+l.Subnet.Masked().String())
 	v.check(l.Subnet.Contains(l.Address), at+"address", show(l.Address), "choose an address inside "+l.Subnet.String())
 	v.check(l.DHCP == "serve" || l.DHCP == "off", at+"dhcp", l.DHCP, `write "serve" or "off"`)

@@ -27,6 +27,7 @@ type condition struct {
 
 	pools     []poolUse
 	conflicts []conflict
+	deaf      []string // interfaces without LLDP, and why
 
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
@@ -92,6 +93,10 @@ func problems(c condition) []health.Problem {
 		h := c.pnpHeld[0]
 		add("pnp-held", health.Notice, h.since, fmt.Sprintf("%d device(s) asked by SIP PnP for a configuration and got no answer, last %v from %v: %s.", len(c.pnpHeld), h.mac, h.ip, h.reason.Words()),
 			"If it is a phone of yours, add it under Phones and approve its address; else nothing needs to be done.")
+	}
+	for _, text := range c.deaf {
+		add("lldp", health.Notice, time.Time{}, "What the switch says by LLDP can't be heard on "+text+".",
+			"Nothing to do unless you want to see the switch port of the box here.")
 	}
 	if c.storeErr != "" {
 		add("store", health.Critical, time.Time{}, "The database can't be written: "+c.storeErr+".", "Make room on the disk, or replace it; nothing new is accepted until then.")

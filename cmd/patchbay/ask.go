@@ -23,12 +23,21 @@ func socketFlags(name string) (parseArgs func(args []string, maxArgs int) (rest 
 		if *path != "" {
 			return fs.Args(), *path, nil
 		}
-		state := appliance.Default().Box.State
-		if cfg, err := appliance.LoadConfig(*config); err == nil {
-			state = cfg.Box.State
+		cfg, err := appliance.LoadConfig(*config)
+		if err != nil {
+			cfg = appliance.Default()
 		}
-		return fs.Args(), filepath.Join(state, appliance.ControlSocket), nil
+		return fs.Args(), socketOf(cfg, ""), nil
 	}
+}
+
+// socketOf is where the daemon of a configuration answers, or what was named
+// on the command line.
+func socketOf(cfg appliance.Config, named string) string {
+	if named != "" {
+		return named
+	}
+	return filepath.Join(cfg.Box.State, appliance.ControlSocket)
 }
 
 func status(ctx context.Context, args []string, out io.Writer) error {

@@ -21,6 +21,8 @@ type Backend interface {
 	Lines
 	Desk
 	Network
+	Addresses
+	Doctor
 	Servers
 }
 

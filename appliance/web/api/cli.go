@@ -40,6 +40,9 @@ func PrintStatus(ctx context.Context, w io.Writer, socket string) error {
 	for _, p := range s.Pools {
 		t.row("addresses", fmt.Sprintf("%d of %d used, %v to %v on %s", p.Used, p.Size, p.First, p.Last, p.Interface))
 	}
+	for _, n := range s.Neighbors {
+		t.row("neighbour", n.Interface+" hangs on "+n.Words())
+	}
 	t.row("calls", fmt.Sprintf("%d now", len(s.Calls)))
 	for _, call := range s.Calls {
 		t.row("", callWords(call, s.Now))

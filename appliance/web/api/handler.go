@@ -54,6 +54,8 @@ func Routes(b Backend, log *slog.Logger) []Route {
 		{Method: http.MethodGet, Path: "/openapi.json", Handler: document},
 	}
 	routes = append(routes, h.serverRoutes()...)
+	routes = append(routes, h.leaseRoutes()...)
+	routes = append(routes, Route{Method: http.MethodGet, Path: "/doctor", Handler: h.do(h.doctor)})
 	for i := range routes {
 		routes[i].Path = Prefix + routes[i].Path
 	}

@@ -205,6 +205,8 @@ func TestDocumentDescribesViews(t *testing.T) {
 	d := readDocument(t)
 	views := map[string]any{
 		"Snapshot": Snapshot{}, "Tunnel": Tunnel{}, "Registration": Registration{}, "Problem": health.Problem{}, "Counts": Counts{}, "Call": Call{},
+		"Neighbor": Neighbor{}, "VoiceVLAN": VoiceVLAN{}, "Lease": Lease{}, "Leases": Leases{}, "Reservation": Reservation{}, "ReservationList": ReservationList{},
+		"ReservationEdit": ReservationEdit{}, "Check": Check{}, "Examination": Examination{},
 		"Party": Party{}, "Pool": Pool{}, "Phones": Phones{}, "Phone": Phone{}, "Account": Account{}, "LineRef": LineRef{}, "LineList": LineList{},
 		"Line": Line{}, "LineEdit": LineEdit{}, "NewPhone": NewPhone{}, "Approval": Approval{}, "Assignment": Assignment{}, "Story": Story{}, "Entry": Entry{}, "Error": Error{},
 		"Trouble": Trouble{}, "TroubleList": TroubleList{},

@@ -13,6 +13,7 @@ import (
 func (h *handler) status(*http.Request) (int, any, error) {
 	s := h.b.Snapshot()
 	s.Problems, s.Calls, s.Pools = orEmpty(s.Problems), orEmpty(s.Calls), orEmpty(s.Pools)
+	s.Neighbors = orEmpty(s.Neighbors)
 	s.Tunnel.Registrations = orEmpty(s.Tunnel.Registrations)
 	return http.StatusOK, s, nil
 }

@@ -23,6 +23,8 @@ type Snapshot struct {
 	Phones   Counts    `json:"phones"`
 	Calls    []Call    `json:"calls"`
 	Pools    []Pool    `json:"pools"`
+
+	Neighbors []Neighbor `json:"neighbors"` // by LLDP
 }
 
 // Tunnel is the way to the gateway.
