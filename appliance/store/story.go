@@ -26,7 +26,13 @@ const (
 	storyPerPhone = 2000   // rows kept of one phone
 	storyInAll    = 200000 // rows kept of all
 	storyText     = 256    // bytes of one text of an event
+	storyRows     = 32     // rows of one statement
+	storyColumns  = 7
 )
+
+const insertEntry = "INSERT OR REPLACE INTO story (id, mac, time, proto, dir, code, args) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+var insertEntries = insertEntry + strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", storyRows-1)
 
 // Entry is an event on the story of a phone. IDs grow in the order in which
 // events were recorded, across all phones.
@@ -255,18 +261,28 @@ func (s *Story) written(chunk []Entry) {
 	}
 }
 
+// putEntries writes events, many to a statement: a statement costs more than
+// the rows in it.
 func putEntries(t *tx, chunk []Entry) error {
-	for i := range chunk {
-		e := &chunk[i]
-		args, err := json.Marshal(e.Args)
-		if err != nil {
-			return fmt.Errorf("event %s: %w", e.Code, err)
+	args := make([]any, 0, storyRows*storyColumns)
+	for len(chunk) > 0 {
+		n, query := 1, insertEntry
+		if len(chunk) >= storyRows {
+			n, query = storyRows, insertEntries
 		}
-		_, err = t.exec("INSERT OR REPLACE INTO story (id, mac, time, proto, dir, code, args) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			e.ID, e.MAC.String(), micros(e.Time), string(e.Proto), int64(e.Dir), string(e.Code), string(args))
-		if err != nil {
+		args = args[:0]
+		for i := range chunk[:n] {
+			e := &chunk[i]
+			text, err := appendArgs(nil, &e.Args)
+			if err != nil {
+				return fmt.Errorf("event %s: %w", e.Code, err)
+			}
+			args = append(args, e.ID, e.MAC.String(), micros(e.Time), string(e.Proto), int64(e.Dir), string(e.Code), string(text))
+		}
+		if _, err := t.exec(query, args...); err != nil {
 			return err
 		}
+		chunk = chunk[n:]
 	}
 	return nil
 }

@@ -15,9 +15,10 @@ import (
 const maxBatch = 256
 
 // window is the shortest time between the commits of changes that can wait.
-// Where each of many comes alone, a commit costs more than all the rest of an
-// exchange with a phone, and no phone notices 5 ms.
-const window = 5 * time.Millisecond
+// Where each comes alone, its commit costs more than all the rest of an
+// exchange with a phone. No phone notices 20 ms: it asks again after 4 s, and
+// other servers that delay their ACKs for a common commit take up to 250 ms.
+const window = 20 * time.Millisecond
 
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many

@@ -293,7 +293,7 @@ func TestGather(t *testing.T) {
 	}{
 		{name: "alone after a rest", first: true, ago: time.Second, want: 1},
 		{name: "alone soon after a commit", first: true, want: 1, waited: window},
-		{name: "company", first: true, ago: 2 * time.Millisecond, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, true}}, want: 3, waited: 3 * time.Millisecond},
+		{name: "company", first: true, ago: 2 * time.Millisecond, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, true}}, want: 3, waited: window - 2*time.Millisecond},
 		{name: "somebody who can't wait", first: true, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, false}}, want: 3, waited: 2 * time.Millisecond},
 		{name: "can't wait himself", want: 1},
 		{name: "end", first: true, stop: time.Millisecond, want: 1, waited: time.Millisecond},
