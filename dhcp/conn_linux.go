@@ -15,6 +15,9 @@ import (
 	"patchbay/dhcp/mac"
 )
 
+// receiveBuffer holds the requests of some 2,500 devices.
+const receiveBuffer = 4 << 20
+
 // Listen opens the sockets of a server on a real interface: a UDP socket bound
 // to the device, and a raw one that only sends, for clients that can't answer
 // ARP yet. server is the source address of all replies, port is 67.
@@ -74,6 +77,12 @@ func listenDevice(iface string, port uint16) (*net.UDPConn, error) {
 		return nil, err
 	}
 	udp := pc.(*net.UDPConn)
+	// A LAN that gets its power back asks all at once. The kernel gives what
+	// net.core.rmem_max allows, and no more than that is possible anyway.
+	if err := udp.SetReadBuffer(receiveBuffer); err != nil {
+		udp.Close()
+		return nil, err
+	}
 	// Not before the bind, see above; from now on the socket of a relay may
 	// stand beside this one.
 	rc, err := udp.SyscallConn()

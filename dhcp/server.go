@@ -24,7 +24,7 @@ const (
 	readTimeout   = time.Second      // so that an idle loop still ticks
 	stallLimit    = 20 * time.Second // a background loop silent for so long stops the ticks
 	readFailures  = 50               // in a row, until the listener counts as lost
-	commitsAtOnce = 256              // commits under way; beyond that clients have to repeat
+	commitsAtOnce = 1024             // commits under way; beyond that clients have to repeat
 	commitTimeout = 10 * time.Second
 )
 
