@@ -24,6 +24,20 @@ func (b bootServer) BootOptions(a dhcp.Ask) dhcp.Boot {
 	return dhcp.Boot{Options: options, Always: always, Vendor: vendor, Model: model, Phone: phone, URL: url}
 }
 
+// withInventory holds for a phone what the inventory has, whatever the
+// catalogue makes of it.
+type withInventory struct {
+	dhcp.BootServer
+	known func(mac.Addr) bool
+}
+
+// BootOptions implements dhcp.BootServer.
+func (w withInventory) BootOptions(a dhcp.Ask) dhcp.Boot {
+	b := w.BootServer.BootOptions(a)
+	b.Phone = b.Phone || w.known(a.MAC)
+	return b
+}
+
 // accounts lets sipedge ask the directory of enrol.
 type accounts struct{ d *enrol.Directory }
 
@@ -95,7 +109,7 @@ func dhcpConfig(l LAN, tick func()) (dhcp.Config, error) {
 	for _, r := range l.Reservations {
 		cfg.Reservations = append(cfg.Reservations, dhcp.Reservation{MAC: r.MAC, IP: r.IP})
 	}
-	return cfg, nil
+	return cfg, l.apply(&cfg)
 }
 
 // site is what the phones of one LAN are told. local is the address of the

@@ -66,6 +66,7 @@ type Appliance struct {
 	catalog   *provision.Catalog
 	arrivals  *arrivals
 	dhcp      []lanServer
+	clock     *dhcp.Clock
 	whois     *dhcp.Whois
 	lldp      []*dhcp.LLDP
 	reserving sync.Mutex // one reservation is changed at a time
@@ -193,8 +194,24 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 		a.windows.Open(l.MAC, story.WindowByLease)
 		a.arrivals.acked(l)
 	}
+	clock, err := dhcp.NewClock(ctx, a.db.Leases(), a.watchdog.Loop("dhcp clock"), a.log)
+	if err != nil {
+		return err
+	}
+	a.clock = clock
+	// All sockets first: that of a relay stands beside those of the interfaces.
+	conns, probers := make([]dhcp.PacketConn, len(a.cfg.LANs)), make([]dhcp.Prober, len(a.cfg.LANs))
+	for i, l := range a.cfg.LANs {
+		if l.DHCP == dhcp.Off.String() {
+			continue
+		}
+		if conns[i], probers[i], err = a.opt.ListenDHCP(l); err != nil {
+			return err
+		}
+		a.closers = append(a.closers, conns[i].Close)
+	}
 	var servers []*dhcp.Server
-	for _, l := range a.cfg.LANs {
+	for i, l := range a.cfg.LANs {
 		cfg, err := dhcpConfig(l, a.watchdog.Loop("dhcp "+l.Interface))
 		if err != nil {
 			return err
@@ -206,12 +223,8 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		conn, prober, err := a.opt.ListenDHCP(l)
-		if err != nil {
-			return err
-		}
-		a.closers = append(a.closers, conn.Close)
-		server, err := dhcp.New(ctx, conn, prober, cfg, a.db.Leases(), boot, acked, a.record, a.log)
+		cfg.Clock, cfg.Enrolled, cfg.Ours = clock, a.directory.Enrolled, a.cfg.ours(l.Interface)
+		server, err := dhcp.New(ctx, conns[i], probers[i], cfg, a.db.Leases(), withInventory{boot, a.directory.Known}, acked, a.record, a.log)
 		if err != nil {
 			return fmt.Errorf("DHCP on %s: %w", l.Interface, err)
 		}
@@ -458,6 +471,7 @@ func (a *Appliance) tasks() (front, base []Task) {
 	for _, l := range a.lldp {
 		front = append(front, l)
 	}
+	front = append(front, a.clock)
 	for _, t := range a.provision.Tasks() {
 		front = append(front, t)
 	}

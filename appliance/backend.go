@@ -114,9 +114,7 @@ func (b backend) condition() condition {
 			use.size += p.Size - p.Kept
 		}
 		c.pools = append(c.pools, use)
-		if o := d.server.Conflict(); !o.IsZero() {
-			c.conflicts = append(c.conflicts, conflict{iface: d.lan.Interface, ip: o.IP, mac: o.MAC, since: o.Seen, quiet: o.Blocking})
-		}
+		b.dhcpTrouble(&c, d)
 	}
 	if a.pnp != nil {
 		for _, h := range a.pnp.Held() {

@@ -55,6 +55,9 @@ type LAN struct {
 	Domain       string        `toml:"domain"`
 	Lease        time.Duration `toml:"lease"`
 	Reservations []Reservation `toml:"reservation"`
+	RelayTo      []netip.Addr  `toml:"relay_to"`    // servers of dhcp = "relay"
+	RelayTrust   bool          `toml:"relay_trust"` // keep option 82 that a switch added
+	Networks     []LANNetwork  `toml:"network"`
 	PnP          string        `toml:"pnp"` // "on" or "off"; empty, in a configuration made by hand: off
 
 	LANOptions
@@ -210,6 +213,8 @@ func suggestion(key toml.Key, md toml.MetaData) string {
 var knownKeys = []string{
 	"box.name", "box.state", "box.country", "box.time_zone", "box.language",
 	"lan.interface", "lan.address", "lan.subnet", "lan.dhcp", "lan.pools", "lan.router", "lan.dns", "lan.ntp",
+	"lan.relay_to", "lan.relay_trust", "lan.network.subnet", "lan.network.pools", "lan.network.router", "lan.network.dns",
+	"lan.network.ntp", "lan.network.domain", "lan.network.lease",
 	"lan.domain", "lan.lease", "lan.pnp", "lan.reservation.mac", "lan.reservation.ip",
 	"lan.language", "lan.time_offset", "lan.sip_servers", "lan.voice_vlan", "lan.vlan_priority",
 	"dhcp_rule.name", "dhcp_rule.interface", "dhcp_rule.vendor_class", "dhcp_rule.vendor_class_prefix", "dhcp_rule.vendor_class_regexp",
@@ -281,10 +286,9 @@ func (l *LAN) validate(v *faults, at string) {
 	l.validateOptions(v, at)
 	v.check(l.Subnet.Masked() == l.Subnet, at+"subnet", l.Subnet.String(), "write "+l.Subnet.Masked().String())
 	v.check(l.Subnet.Contains(l.Address), at+"address", show(l.Address), "choose an address inside "+l.Subnet.String())
-	v.check(l.DHCP == "serve" || l.DHCP == "off", at+"dhcp", l.DHCP, `write "serve" or "off"`)
+	l.validateMode(v, at)
 	v.check(l.PnP == "" || l.PnP == "on" || l.PnP == "off", at+"pnp", l.PnP, `write "on" or "off"`)
 	v.check(l.Lease >= 2*time.Minute && l.Lease <= 30*24*time.Hour, at+"lease", l.Lease.String(), `write a time from "2m" to "720h"`)
-	v.check(l.DHCP != "serve" || len(l.Pools) > 0, at+"pools", "nothing", `write the addresses to give out, such as ["`+examplePool(l.Subnet)+`"]`)
 	for _, p := range l.Pools {
 		first, last, err := parsePool(p)
 		good := err == nil && l.Subnet.Contains(first) && l.Subnet.Contains(last) && first.Compare(last) <= 0

@@ -47,7 +47,7 @@ func TestConfigFaults(t *testing.T) {
 		{"pool with the box in it", lan + "dhcp = \"serve\"\npools = [\"192.0.2.1-192.0.2.9\"]\n", `leave out 192.0.2.1, which is the box itself`},
 		{"pool the wrong way round", lan + "dhcp = \"serve\"\npools = [\"192.0.2.9-192.0.2.5\"]\n", `write first-last inside 192.0.2.0/24`},
 		{"serve without pool", lan + "dhcp = \"serve\"\n", `write the addresses to give out, such as ["192.0.2.100-192.0.2.199"]`},
-		{"mode", lan + "dhcp = \"on\"\n", `lan[1].dhcp = "on": write "serve" or "off"`},
+		{"mode", lan + "dhcp = \"on\"\n", `lan[1].dhcp = "on": write "serve", "phones", "relay"`},
 		{"pnp", lan + "pnp = \"yes\"\n", `lan[1].pnp = "yes": write "on" or "off"`},
 		{"zone", lan + "[box]\ntime_zone = \"Berlin\"\n", `box.time_zone = "Berlin": write an IANA name`},
 		{"gateway without port", lan + "[gateway]\naddress = \"gw.example.com\"\ndomain = \"example.com\"\n", `gateway.address = "gw.example.com": write host and port`},

@@ -29,6 +29,9 @@ type condition struct {
 	conflicts []conflict
 	deaf      []string // interfaces without LLDP, and why
 
+	untaken     []untakenOffers
+	relaySilent []relaySilent
+
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
 	dropped    uint64 // story and call rows that found no room in the buffer
@@ -57,6 +60,9 @@ type conflict struct {
 	mac   mac.Addr
 	since time.Time
 	quiet bool // we make no offers because of it
+
+	vendor string // of its interface; empty if not known
+	relay  bool   // we relay there, and don't because of it
 }
 
 // poolNearlyFull is the share of a pool from which on a warning is due: a
@@ -71,13 +77,7 @@ func problems(c condition) []health.Problem {
 		out = append(out, health.Problem{Code: code, Severity: s, Since: since, Text: text, Fix: fix})
 	}
 	c.wayOut(add)
-	for _, x := range c.conflicts {
-		text := fmt.Sprintf("Another DHCP server, %v (%v), answers on %s.", x.ip, x.mac, x.iface)
-		if x.quiet {
-			text += " This box makes no offers there, so new phones get no address from it."
-		}
-		add("dhcp-conflict", health.Critical, x.since, text, "Switch one of the two off; the phones' network may have one DHCP server only.")
-	}
+	c.dhcp(add)
 	for _, p := range c.pools {
 		switch {
 		case p.size == 0:

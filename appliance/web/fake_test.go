@@ -27,7 +27,7 @@ type fake struct {
 	watchers map[chan api.Entry]mac.Addr
 	access   Access
 	troubles []api.Trouble
-	text     string // what the settings for other servers and their answers are made of; empty: what they should be
+	text     string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls    []string // what was asked of the desk
 	err      error    // what the next call of the desk returns
 }
@@ -294,6 +294,12 @@ func (f *fake) OpenWindow(_ context.Context, m mac.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.desk("window %v", m)
+}
+
+func (f *fake) ServeAnyway(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.desk("serve %v", name)
 }
 
 func (f *fake) Resync(_ context.Context, a mac.Account) error {

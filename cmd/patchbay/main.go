@@ -35,6 +35,7 @@ var commands = []command{
 	{"reserve", "MAC [IP]", "keep an address for a device", reserve},
 	{"unreserve", "MAC", "take a reservation back", unreserve},
 	{"doctor", "[--config FILE]", "examine the box and what it hangs on", doctor},
+	{"dhcp", "resume --interface NAME", "make DHCP offers although another server was seen", dhcpCommand},
 	{"snippet", "--server KIND [...]", "print settings for a DHCP server of others", writeSnippet},
 	{"verify", "--interface NAME [...]", "play phones to see what DHCP servers answer", verify},
 	{"version", "", "print the version", showVersion},

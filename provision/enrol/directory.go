@@ -118,6 +118,25 @@ func (d *Directory) Phone(m mac.Addr) (provision.Phone, bool) {
 	return d.render(p), true
 }
 
+// Known reports whether the inventory has the device.
+func (d *Directory) Known(m mac.Addr) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.phones[m] != nil
+}
+
+// Enrolled reports whether an administrator took the device into the
+// organisation's inventory, or signed one of its accounts in.
+func (d *Directory) Enrolled(m mac.Addr) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	p := d.phones[m]
+	if p == nil {
+		return false
+	}
+	return !p.rec.Enrolled.IsZero() || slices.ContainsFunc(p.accounts, func(a AccountRecord) bool { return a.LineID != 0 })
+}
+
 // render makes what a configuration is made from. d.mu is held.
 func (d *Directory) render(p *phone) provision.Phone {
 	out := provision.Phone{

@@ -24,6 +24,7 @@ type Backend interface {
 	Addresses
 	Doctor
 	Servers
+	Interfaces
 }
 
 // Inventory finds phones.

@@ -159,6 +159,8 @@ func (f *fake) ApproveAddress(_ context.Context, ip netip.Addr, m mac.Addr, once
 func (f *fake) OpenWindow(_ context.Context, m mac.Addr) error { return f.note("window %v", m) }
 func (f *fake) Resync(_ context.Context, a mac.Account) error  { return f.note("resync %v", a) }
 
+func (f *fake) ServeAnyway(_ context.Context, name string) error { return f.note("serve %v", name) }
+
 func (f *fake) Troubles() []Trouble {
 	if f.empty {
 		return nil

@@ -54,6 +54,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 		{Method: http.MethodGet, Path: "/openapi.json", Handler: document},
 	}
 	routes = append(routes, h.serverRoutes()...)
+	routes = append(routes, h.interfaceRoutes()...)
 	routes = append(routes, h.leaseRoutes()...)
 	routes = append(routes, Route{Method: http.MethodGet, Path: "/doctor", Handler: h.do(h.doctor)})
 	for i := range routes {

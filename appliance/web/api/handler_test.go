@@ -62,6 +62,7 @@ func TestOperations(t *testing.T) {
 		{"line without name", "POST", "/lines", `{"extension":"202"}`, 422, "", `"field":"name"`},
 		{"line with a key that is not known", "POST", "/lines", `{"name":"Bob","extention":"202"}`, 422, "", "extention"},
 		{"delete line", "DELETE", "/lines/7", "", 204, "delete 7", ""},
+		{"serve beside another", "POST", "/interfaces/eth1.20/serve", "", 204, "serve eth1.20", ""},
 		{"troubles", "GET", "/troubles", "", 200, "", `"times":12`},
 		{"document", "GET", "/openapi.json", "", 200, "", `"openapi"`},
 		{"unknown path", "GET", "/secrets", "", 404, "", "openapi.json"},

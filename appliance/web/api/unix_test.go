@@ -153,7 +153,8 @@ func TestClient(t *testing.T) {
 		"resync 00:00:5e:00:53:01/2":                 func() error { return c.Resync(ctx, a) },
 		"window 00:00:5e:00:53:01":                   func() error { return c.OpenWindow(ctx, known) },
 		"approve 192.0.2.101 00:00:5e:00:53:01 true": func() error { return c.Approve(ctx, known, Approval{IP: f.phone().IP, Once: true}) },
-		"delete 7": func() error { return c.DeleteLine(ctx, 7) },
+		"serve eth1": func() error { return c.ServeAnyway(ctx, "eth1") },
+		"delete 7":   func() error { return c.DeleteLine(ctx, 7) },
 	} {
 		f.did()
 		err := call()
