@@ -24,6 +24,18 @@ type keaOption struct {
 	Always bool   `json:"always-send"`
 }
 
+// keaPorts is an option that Kea knows as two numbers (RFC 7618): longer
+// values are cut, and its definition can't be replaced.
+const keaPorts = 159
+
+// keaRemark tells what is left out.
+func keaRemark(halves []half) []string {
+	if !slices.Contains(codes(halves), keaPorts) {
+		return nil
+	}
+	return []string{"Option 159 is left out, for Kea takes it for port numbers (RFC 7618) and would cut it; the phones read the others."}
+}
+
 // kea writes for Kea 2 and 3. Options are given as bytes, for what Kea calls
 // option 160 has changed between versions.
 func kea(s Spec) []Part {
@@ -31,7 +43,7 @@ func kea(s Spec) []Part {
 	where := "In kea-dhcp4.conf, inside \"Dhcp4\": add these classes to \"client-classes\".\n" +
 		"Remove options of the same codes from the subnet and its pools: they beat those of a class.\n" +
 		"Then: kea-dhcp4 -t /etc/kea/kea-dhcp4.conf && systemctl restart kea-dhcp4-server"
-	var remarks []string
+	remarks := keaRemark(halves)
 	for _, h := range halves {
 		remarks = append(remarks, h.remarks(true)...)
 	}
@@ -73,8 +85,11 @@ func keaClasses(halves []half) []keaClass {
 	var out []keaClass
 	for _, h := range halves {
 		for _, g := range h.groups {
-			c := keaClass{Name: keaName(h, g), Test: strings.Join(keaTests(g), " or "), Only: h.name != "boot"}
+			c := keaClass{Name: keaName(h, g), Test: strings.Join(keaTests(g), " or "), Only: h.name != "boot", Options: []keaOption{}}
 			for _, o := range g.Boot {
+				if o.Code == keaPorts {
+					continue
+				}
 				c.Options = append(c.Options, keaOption{Code: o.Code, Data: keaData(o), Always: o.Code != ntp})
 			}
 			out = append(out, c)

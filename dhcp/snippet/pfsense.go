@@ -12,7 +12,7 @@ import (
 // hang on, and it matches MAC addresses only.
 func pfsense(s Spec) []Part {
 	halves := s.halves()
-	var remarks []string
+	remarks := keaRemark(halves)
 	for _, h := range halves {
 		remarks = append(remarks, h.remarks(true)...)
 	}

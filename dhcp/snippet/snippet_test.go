@@ -211,6 +211,18 @@ func TestOnlyRecognised(t *testing.T) {
 	}
 }
 
+// TestKeaPorts: Kea would send the first four letters of option 159.
+func TestKeaPorts(t *testing.T) {
+	g := office()[0]
+	g.Boot = append(g.Boot, Option{Code: 159, Text: "http://192.0.2.1/$PSN.xml"})
+	for _, server := range []Server{Kea, PfSense} {
+		s, err := Write(Spec{Server: server, Groups: []Group{g}})
+		if err != nil || strings.Contains(s.Parts[0].Text, `"code": 159`) || !strings.Contains(s.String(), "Option 159 is left out") {
+			t.Errorf("%s: %v\n%s", server, err, s)
+		}
+	}
+}
+
 func TestMerakiConflict(t *testing.T) {
 	s, err := Write(Spec{Server: Meraki, Groups: office()})
 	if err != nil {
