@@ -54,7 +54,9 @@ func (s *Server) grant(r *request, ip netip.Addr) {
 // sendAck sends the ACK of a lease that is on disk.
 func (s *Server) sendAck(r *request, b Boot, l Lease, term time.Duration) {
 	s.acked(l)
-	s.tell(r.mac, story.Out, story.Ack, story.Args{IP: l.IP, Seconds: int64(term / time.Second), URL: b.URL, Vendor: b.Vendor, Model: b.Model})
+	args := r.toldArgs(b)
+	args.IP, args.Seconds = l.IP, int64(term/time.Second)
+	s.tell(r.mac, story.Out, story.Ack, args)
 	s.send(r, s.ack(r, b, l.IP, term), destination(r, l.IP, false))
 }
 

@@ -119,7 +119,9 @@ func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
 		s.noOffer(r, story.PoolExhausted)
 		return
 	}
-	s.tell(r.mac, story.Out, story.Offer, story.Args{IP: ip, URL: b.URL, Vendor: b.Vendor, Model: b.Model})
+	args := r.toldArgs(b)
+	args.IP = ip
+	s.tell(r.mac, story.Out, story.Offer, args)
 	s.countOffer(r.mac)
 	s.send(r, s.offer(r, b, ip, s.term(r)), destination(r, ip, false))
 }
@@ -304,7 +306,7 @@ func (s *Server) refuse(r *request, ip netip.Addr, why story.Reason) {
 
 // noOffer tells why a client was met with silence.
 func (s *Server) noOffer(r *request, why story.Reason) {
-	s.tell(r.mac, story.Local, story.NoOffer, story.Args{IP: r.requested, Peer: r.giaddr, Reason: why})
+	s.tell(r.mac, story.Local, story.NoOffer, s.noOfferArgs(r, why))
 }
 
 // term is how long the client may have its address: what it asks for, within

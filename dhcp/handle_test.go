@@ -32,7 +32,7 @@ func TestDORA(t *testing.T) {
 		for _, e := range w.events {
 			got = append(got, e.Event)
 		}
-		args := story.Args{IP: ip, URL: "http://192.0.2.1/", Vendor: "Example", Model: "One"}
+		args := story.Args{IP: ip, URL: "http://192.0.2.1/", Vendor: "Example", Model: "One", Options: []byte{66, 160}}
 		ack := args
 		ack.Seconds = 3600
 		wantEvents := []story.Event{

@@ -41,24 +41,20 @@ const (
 var dhcpWords = map[Code]func(Args) string{
 	Discover: func(a Args) string {
 		if a.Vendor == "" {
-			return "asked for an address"
+			return askedWords("asked for an address", a.Options)
 		}
-		return fmt.Sprintf("asked for an address as %v", model(a))
+		return askedWords(fmt.Sprintf("asked for an address as %v", model(a)), a.Options)
 	},
 	Offer:   with("was offered %v", ip),
 	Request: with("asked to use %v", ip),
 	Ack: func(a Args) string {
-		s := fmt.Sprintf("was given %v for %s", a.IP, span(time.Duration(a.Seconds)*time.Second))
-		if a.URL != "" {
-			s += ", and told to fetch its configuration from " + a.URL
-		}
-		return s
+		return toldWords(fmt.Sprintf("was given %v for %s", a.IP, span(time.Duration(a.Seconds)*time.Second)), a)
 	},
 	Nak:      with("was told that it can't use %v", ip),
 	Decline:  with("found %v in use by somebody else and gave it back", ip),
 	Release:  with("gave %v back", ip),
 	Inform:   with("has %v already and asked for options only", ip),
-	NoOffer:  plain("got no offer"),
+	NoOffer:  noOfferWords,
 	InVain:   plain("was sent several offers and took none"),
 	Conflict: func(a Args) string { return fmt.Sprintf("%v is in use by %v", a.IP, a.MAC) },
 }

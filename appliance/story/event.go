@@ -69,6 +69,8 @@ type Args struct {
 	URL      string        `json:"url,omitzero"`  // without user information and query
 	File     string        `json:"file,omitzero"` // path as the phone asked for it
 	Options  []byte        `json:"options,omitzero"`
+	Free     int           `json:"free,omitzero"`   // of Total, such as addresses of a pool
+	Total    int           `json:"total,omitzero"`  // 0: not told
 	Status   int           `json:"status,omitzero"` // HTTP or SIP status code
 	Bytes    int64         `json:"bytes,omitzero"`
 	Seconds  int64         `json:"seconds,omitzero"` // lease, expiry

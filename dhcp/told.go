@@ -1,0 +1,29 @@
+package dhcp
+
+import (
+	"slices"
+
+	"patchbay/appliance/story"
+)
+
+// toldArgs is what the story says of an answer: where the configuration is
+// and by which options the client learns of it.
+func (r *request) toldArgs(b Boot) story.Args {
+	a := story.Args{URL: b.URL, Vendor: b.Vendor, Model: b.Model, Name: b.Rules}
+	for _, code := range bootCodes {
+		if len(b.Options[code]) > 0 && (r.list == nil || slices.Contains(r.list, code) || slices.Contains(b.Always, code)) {
+			a.Options = append(a.Options, code)
+		}
+	}
+	return a
+}
+
+// noOfferArgs is what the story says of silence: what was asked for, and how
+// much there was to give.
+func (s *Server) noOfferArgs(r *request, why story.Reason) story.Args {
+	a := story.Args{IP: r.requested, Peer: r.giaddr, Reason: why}
+	if why == story.PoolExhausted {
+		a.Options, a.Total = r.list, s.table.fixed.Load().givable // none of them is free
+	}
+	return a
+}
