@@ -19,11 +19,18 @@
 // restores it: handlers of one Call-ID start as their requests arrived, one at
 // a time; only an INVITE that rings lets the others pass.
 //
+// # PnP
+//
+// [PnP] hears the phones that ask by multicast where their configuration is. It
+// reads a socket of its own per interface and judges as the endpoint does;
+// its answers leave from the endpoint's sockets, so that what the phones say to
+// them finds its transaction.
+//
 // # Goroutines
 //
 // One task per UDP socket reads it; one task per TCP socket accepts, and sipgo
 // reads each connection in a goroutine that ends with it; one task keeps house
-// once a second. [Endpoint.Close] waits for all handlers.
+// once a second. PnP has one task per interface, and 64 answers at a time. [Endpoint.Close] waits for all handlers.
 //
 // A call is owned by one goroutine, that of the handler of its INVITE, until
 // its record is written. Each INVITE of ours has a goroutine that reads its

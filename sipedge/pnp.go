@@ -16,7 +16,7 @@ import (
 )
 
 // PnPGroup is where phones ask by multicast for the address of their
-// configuration: sip.mcast.net (RFC 3261 §21.4 of old, IANA) on the port of SIP.
+// configuration: sip.mcast.net (RFC 3261 §10.2.6), on the port of SIP.
 var PnPGroup = netip.AddrPortFrom(netip.AddrFrom4([4]byte{224, 0, 1, 75}), 5060)
 
 // Bounds of PnP. A phone asks once per boot, Grandstream five times.
