@@ -15,10 +15,11 @@ import (
 var tools = []string{
 	"ip", "nft", "sysctl", "udhcpc", "dhclient", "curl", "tftp", "sipp", "baresip", "kamailio", "rtpengine", "tshark", "openssl", "xmllint",
 	"avahi-daemon", "avahi-resolve", "avahi-browse", "dbus-daemon", "dig",
+	"dhcpd", "kea-dhcp4", "dnsmasq",
 }
 
 // required is how many tests of the lab must run; counted by `step`.
-const required = 25
+const required = 39
 
 var ran atomic.Int32
 
