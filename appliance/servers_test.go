@@ -32,7 +32,8 @@ func TestSnippet(t *testing.T) {
 		hasNo []string
 	}{
 		{
-			"all phones", api.SnippetQuery{Server: "dnsmasq"},
+			"all phones",
+			api.SnippetQuery{Server: "dnsmasq"},
 			[]string{
 				`tag:patchbay-yealink,66,"http://192.0.2.1/lang_de/"`, `tag:patchbay-poly,160,"http://192.0.2.1/lang_de/"`, `,66,"http://192.0.2.1/lang_de/$PSN.xml"`,
 				`tag:patchbay-cisco-mpp-ata,160,"http://192.0.2.1/lang_de/$MA.xml"`, `tag:patchbay-gigaset,114,`, `,42,192.0.2.9`, "no configuration is made for them yet",
@@ -40,12 +41,16 @@ func TestSnippet(t *testing.T) {
 			[]string{"axis", "tag:patchbay-yealink,160", "VLAN"},
 		},
 		{
-			"some phones", api.SnippetQuery{Server: "dnsmasq", Vendors: []string{"cisco-mpp", "snom"}, Interface: "lan1", Language: "en", NTP: []netip.Addr{}},
-			[]string{`tag:patchbay-snom,66,"http://198.51.100.1/"`, "patchbay-cisco-mpp-ata"}, []string{"yealink", ",42,", "192.0.2.9"},
+			"some phones",
+			api.SnippetQuery{Server: "dnsmasq", Vendors: []string{"cisco-mpp", "snom"}, Interface: "lan1", Language: "en", NTP: []netip.Addr{}},
+			[]string{`tag:patchbay-snom,66,"http://198.51.100.1/"`, "patchbay-cisco-mpp-ata"},
+			[]string{"yealink", ",42,", "192.0.2.9"},
 		},
 		{
-			"VLAN", api.SnippetQuery{Server: "isc", VLAN: 30, Data: netip.MustParsePrefix("203.0.113.0/24")},
-			[]string{`option patchbay-132 "30";`, `option patchbay-157 "VLAN-A=30;";`, "data network 203.0.113.0/24", "voice VLAN 30 192.0.2.0/24"}, nil,
+			"VLAN",
+			api.SnippetQuery{Server: "isc", VLAN: 30, Data: netip.MustParsePrefix("203.0.113.0/24")},
+			[]string{`option patchbay-132 "30";`, `option patchbay-157 "VLAN-A=30;";`, "data network 203.0.113.0/24", "voice VLAN 30 192.0.2.0/24"},
+			nil,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

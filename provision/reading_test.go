@@ -42,7 +42,9 @@ func TestReadings(t *testing.T) {
 		"cisco-mpp": {
 			Title: "Cisco", Renders: true, Ends: []string{"-3PCC"}, Reads: []uint8{66, 160, 159, 150},
 			Options: []ReadingOption{
-				{Code: 66, Text: url + "$PSN.xml"}, {Code: 160, Text: url + "$PSN.xml"}, {Code: 159, Text: url + "$PSN.xml"},
+				{Code: 66, Text: url + "$PSN.xml"},
+				{Code: 160, Text: url + "$PSN.xml"},
+				{Code: 159, Text: url + "$PSN.xml"},
 				{Code: 150, Addrs: []netip.Addr{readingBox}},
 			},
 		},
