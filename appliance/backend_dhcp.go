@@ -37,7 +37,7 @@ func (b backend) Leases(_ context.Context, q api.LeaseQuery) (api.Leases, error)
 			}
 		}
 	}
-	slices.SortStableFunc(match, func(x, y api.Lease) int { return x.IP.Compare(y.IP) })
+	api.SortLeases(match, q.Order)
 	out := api.Leases{Total: len(match), Offset: q.Offset, Leases: []api.Lease{}}
 	if q.Offset < len(match) {
 		out.Leases = match[q.Offset:min(len(match), q.Offset+max(1, q.Limit))]

@@ -27,6 +27,8 @@ type fake struct {
 	watchers map[chan api.Entry]mac.Addr
 	access   Access
 	troubles []api.Trouble
+	leases   []api.Lease
+	reserved []api.Reservation
 	text     string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls    []string // what was asked of the desk
 	err      error    // what the next call of the desk returns

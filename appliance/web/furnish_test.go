@@ -66,6 +66,7 @@ func (f *fake) furnish() {
 	f.nextLine = 3
 	f.furnishPhones(now)
 	f.furnishStories(now)
+	f.furnishLeases(now)
 }
 
 func (f *fake) furnishPhones(now time.Time) {

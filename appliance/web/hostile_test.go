@@ -51,6 +51,12 @@ func poison(f *fake, text string) {
 	f.snapshot.Calls = []api.Call{{From: api.Party{MAC: yealink, Number: text, Name: text}, To: api.Party{Number: text, Name: text}, Via: text, Start: f.now()}}
 	f.snapshot.Pools = []api.Pool{{Interface: text, First: netip.MustParseAddr("192.0.2.1"), Last: netip.MustParseAddr("192.0.2.9"), Size: 9}}
 	f.text = text
+	f.leases = []api.Lease{
+		{IP: netip.MustParseAddr("192.0.2.1"), MAC: yealink, Interface: text, State: "bound", Hostname: text, Class: text, Vendor: text, Model: text, Phone: true, Expires: f.now()},
+		{IP: netip.MustParseAddr("192.0.2.2"), MAC: unborn, Interface: text, State: "bound", Hostname: text, Class: text, Expires: f.now()},
+		{IP: netip.MustParseAddr("192.0.2.3"), MAC: poly, Interface: text, State: "bound", Class: text, Expires: f.now()},
+	}
+	f.reserved = []api.Reservation{{MAC: poly, IP: netip.MustParseAddr("192.0.2.3"), Interface: text, Since: f.now()}}
 	f.troubles = []api.Trouble{{MAC: yealink, Phone: true, Code: story.NoOffer, Words: text, First: f.now(), Last: f.now(), Times: 2}}
 	ref := &api.LineRef{ID: 1, Name: text, Number: text, Extension: text}
 	f.lines = map[int64]*api.Line{1: {ID: 1, Name: text, AOR: text, Number: text, Extension: text, AuthUser: text}}
@@ -99,7 +105,7 @@ func shape(t testing.TB, page string) []string {
 // called, so nothing that they say becomes markup.
 func TestHostileStrings(t *testing.T) {
 	s, f, token := office(t)
-	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/network", "/network/snippets?server=isc&vlan=20", "/nothing"}
+	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/nothing"}
 	want := map[string][]string{}
 	poison(f, "harmless")
 	for _, path := range paths {
@@ -161,6 +167,10 @@ func TestHostileRequests(t *testing.T) {
 	})
 	same("new line", func(text string) string { // the control character sees to it that the same field is refused
 		return post("/lines", url.Values{"name": {text + "\x01"}, "number": {text}, "aor": {text}})
+	})
+	same("search for leases", func(text string) string { return get("/network/leases?q=" + url.QueryEscape(text+" zzzz")) })
+	same("new reservation", func(text string) string {
+		return post("/network/leases/reserve", url.Values{"new": {"1"}, "mac": {text}, "ip": {text}})
 	})
 	same("settings", func(text string) string {
 		return get("/network/snippets?" + url.Values{"server": {"isc"}, "vlan": {text}, "data": {text}}.Encode())

@@ -20,7 +20,7 @@ var templateFiles embed.FS
 // pages are the parsed templates, one set for each page.
 type pages struct{ sets map[string]*template.Template }
 
-var pageNames = []string{"dashboard", "phones", "phone", "lines", "line", "network", "snippets", "login", "setup", "password", "error"}
+var pageNames = []string{"dashboard", "phones", "phone", "lines", "line", "network", "leases", "snippets", "login", "setup", "password", "error"}
 
 func loadPages(s *Server) (*pages, error) {
 	p := &pages{sets: map[string]*template.Template{}}
@@ -143,5 +143,9 @@ func (s *Server) crossSite(w http.ResponseWriter, r *http.Request) {
 // done leads to a page that says what was done. key is one of the section
 // "done" of the words.
 func done(w http.ResponseWriter, r *http.Request, path, key string) {
-	http.Redirect(w, r, path+"?"+url.Values{"done": {key}}.Encode(), http.StatusSeeOther)
+	separator := "?"
+	if strings.Contains(path, "?") {
+		separator = "&"
+	}
+	http.Redirect(w, r, path+separator+url.Values{"done": {key}}.Encode(), http.StatusSeeOther)
 }

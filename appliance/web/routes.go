@@ -60,6 +60,10 @@ func (s *Server) routes() []route {
 		{post, "/lines/{id}/delete", member, s.deleteLine},
 		{get, "/network", member, s.network},
 		{get, "/network/events", stream, s.networkEvents},
+		{get, "/network/leases", member, s.leases},
+		{post, "/network/leases/reserve", member, s.reserve},
+		{post, "/network/leases/unreserve", member, s.unreserve},
+		{post, "/network/leases/release", member, s.release},
 		{get, "/network/snippets", member, s.snippets},
 		{post, "/network/verify", member, s.verify},
 	}

@@ -44,6 +44,12 @@ func TestWords(t *testing.T) {
 	for d := story.Local; d <= story.Out; d++ {
 		used["direction."+d.String()] = true
 	}
+	for _, order := range api.LeaseOrders {
+		used["leases.by-"+string(order)] = true
+	}
+	for _, state := range []string{"bound", "expired", "offered", "declined", "relayed"} {
+		used["lease."+state] = true
+	}
 	for _, verdict := range []string{"ok", "wrong", "nothing", "unproven"} {
 		used["verdict."+verdict] = true
 	}

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +33,8 @@ type Addresses interface {
 
 // LeaseQuery selects leases.
 type LeaseQuery struct {
-	Text   string // in address, MAC, host name, class, vendor, model or state; any case; empty: all
+	Text   string     // in address, MAC, host name, class, vendor, model or state; any case; empty: all
+	Order  LeaseOrder // empty: by address
 	Offset int
 	Limit  int // 1 to MaxLimit
 }
@@ -79,6 +82,17 @@ type ReservationEdit struct {
 	IP netip.Addr `json:"ip,omitzero"` // absent: the one that the device has now
 }
 
+// Check judges a reservation for a device; errors are [*Invalid].
+func (e *ReservationEdit) Check(m mac.Addr) error {
+	if e.IP = e.IP.Unmap(); e.IP.IsValid() && !e.IP.Is4() {
+		return &Invalid{Field: "ip", Text: "write an IPv4 address, such as 192.0.2.20"}
+	}
+	if m.IsZero() || m.IsMulticast() {
+		return &Invalid{Field: "mac", Text: "no device has this MAC address"}
+	}
+	return nil
+}
+
 // leaseRoutes are the operations on leases and reservations.
 func (h *handler) leaseRoutes() []Route {
 	return []Route{
@@ -102,9 +116,12 @@ func (h *handler) leases(r *http.Request) (int, any, error) {
 
 // ParseLeaseQuery reads q, offset and limit of a request; errors are [*Invalid].
 func ParseLeaseQuery(r *http.Request) (LeaseQuery, error) {
-	q := LeaseQuery{Text: strings.TrimSpace(r.URL.Query().Get("q"))}
+	q := LeaseQuery{Text: strings.TrimSpace(r.URL.Query().Get("q")), Order: cmp.Or(LeaseOrder(r.URL.Query().Get("sort")), ByAddress)}
 	if len(q.Text) > 100 {
 		return q, &Invalid{Field: "q", Text: "search for at most 100 characters"}
+	}
+	if !slices.Contains(LeaseOrders, q.Order) {
+		return q, &Invalid{Field: "sort", Text: "sort is address, device, mac or end"}
 	}
 	offset, err := number(r, "offset", 0, 0, math.MaxInt32)
 	if err != nil {
@@ -137,11 +154,8 @@ func (h *handler) reserve(r *http.Request) (int, any, error) {
 	if err := decode(r, &in); err != nil {
 		return 0, nil, err
 	}
-	if in.IP = in.IP.Unmap(); in.IP.IsValid() && !in.IP.Is4() {
-		return 0, nil, &Invalid{Field: "ip", Text: "write an IPv4 address, such as 192.0.2.20"}
-	}
-	if m.IsZero() || m.IsMulticast() {
-		return 0, nil, &Invalid{Field: "mac", Text: "no device has this MAC address"}
+	if err := in.Check(m); err != nil {
+		return 0, nil, err
 	}
 	done, err := h.b.Reserve(r.Context(), m, in.IP)
 	return http.StatusOK, done, err
@@ -160,6 +174,9 @@ func (c *Client) Leases(ctx context.Context, q LeaseQuery) (l Leases, err error)
 	v := url.Values{}
 	if q.Text != "" {
 		v.Set("q", q.Text)
+	}
+	if q.Order != "" {
+		v.Set("sort", string(q.Order))
 	}
 	if q.Offset > 0 {
 		v.Set("offset", strconv.Itoa(q.Offset))

@@ -59,9 +59,10 @@ func TestLeaseOperations(t *testing.T) {
 		status                   int
 		did, says                string
 	}{
-		{"leases", "GET", "/leases", "", 200, "leases {Text: Offset:0 Limit:50}", `"state":"bound"`},
-		{"some leases", "GET", "/leases?q=+snom+&offset=5&limit=10", "", 200, "leases {Text:snom Offset:5 Limit:10}", `"offset":5`},
+		{"leases", "GET", "/leases", "", 200, "leases {Text: Order:address Offset:0 Limit:50}", `"state":"bound"`},
+		{"some leases", "GET", "/leases?q=+snom+&sort=end&offset=5&limit=10", "", 200, "leases {Text:snom Order:end Offset:5 Limit:10}", `"offset":5`},
 		{"too many leases", "GET", "/leases?limit=501", "", 422, "", `"field":"limit"`},
+		{"leases in no order", "GET", "/leases?sort=colour", "", 422, "", `"field":"sort"`},
 		{"a long search", "GET", "/leases?q=" + strings.Repeat("x", 101), "", 422, "", `"field":"q"`},
 		{"release", "POST", "/leases/192.0.2.101/release", "", 204, "release 192.0.2.101", ""},
 		{"release of a name", "POST", "/leases/desk/release", "", 422, "", `"field":"ip"`},
@@ -156,8 +157,10 @@ func TestNeighborWords(t *testing.T) {
 		want string
 	}{
 		{Neighbor{Chassis: "00:00:5e:00:53:ff", Port: "7"}, "00:00:5e:00:53:ff, port 7"},
-		{Neighbor{Chassis: "x", System: "sw1", Port: "7", PortText: "desk 4", Management: netip.MustParseAddr("192.0.2.2"), VLAN: 100, VLANName: "data",
-			Voice: &VoiceVLAN{VLAN: 200, Tagged: true}, Location: "DE, Bonn"}, "sw1, port 7 (desk 4), managed at 192.0.2.2, VLAN 100 data, phones in VLAN 200, at DE, Bonn"},
+		{Neighbor{
+			Chassis: "x", System: "sw1", Port: "7", PortText: "desk 4", Management: netip.MustParseAddr("192.0.2.2"), VLAN: 100, VLANName: "data",
+			Voice: &VoiceVLAN{VLAN: 200, Tagged: true}, Location: "DE, Bonn",
+		}, "sw1, port 7 (desk 4), managed at 192.0.2.2, VLAN 100 data, phones in VLAN 200, at DE, Bonn"},
 		{Neighbor{System: "sw1", Port: "7", PortText: "7", VLAN: 1, Voice: &VoiceVLAN{}}, "sw1, port 7, VLAN 1, phones untagged"},
 	} {
 		if got := tc.n.Words(); got != tc.want {
