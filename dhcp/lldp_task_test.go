@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,9 +209,14 @@ func TestLLDPNeighbors(t *testing.T) {
 func TestLLDPSocketLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, fault := newMemLLDP(), errors.New("no such device")
-		broken := fault
+		var there atomic.Bool
 		l := NewLLDP(LLDPConfig{Interface: "eth1"}, slog.New(slog.DiscardHandler))
-		l.open = func(string) (opened, error) { return opened{m, mac1, 7}, broken }
+		l.open = func(string) (opened, error) {
+			if !there.Load() {
+				return opened{}, fault
+			}
+			return opened{m, mac1, 7}, nil
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.Run(ctx) }()
@@ -218,7 +224,7 @@ func TestLLDPSocketLost(t *testing.T) {
 		if !errors.Is(l.Fault(), fault) {
 			t.Errorf("fault %v", l.Fault())
 		}
-		broken = nil
+		there.Store(true)
 		time.Sleep(lldpReopen + time.Second)
 		synctest.Wait()
 		if l.Fault() != nil {
