@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +34,7 @@ func Snippet(cfg Config, q api.SnippetQuery) (api.Snippet, error) {
 	if err != nil {
 		return api.Snippet{}, err
 	}
-	kinds, err := readings(cfg, lan.Address, q.Language, q.Vendors)
+	kinds, err := readings(cfg, lan, q.Language, q.Vendors)
 	if err != nil {
 		return api.Snippet{}, err
 	}
@@ -69,10 +68,10 @@ func (c *Config) lanOf(iface string) (LAN, error) {
 	return c.LANs[i], nil
 }
 
-// readings are what phones of these vendors read to find the box at local.
-func readings(cfg Config, local netip.Addr, language string, vendors []string) ([]provision.Reading, error) {
+// readings are what phones of these vendors read to find the box on a network.
+func readings(cfg Config, lan LAN, language string, vendors []string) ([]provision.Reading, error) {
 	if language == "" {
-		language = cfg.Box.Language
+		language = cfg.language(lan)
 	}
 	if !slices.Contains(Languages, language) {
 		return nil, &api.Invalid{Field: "language", Text: "write one of " + strings.Join(Languages, ", ")}
@@ -81,7 +80,7 @@ func readings(cfg Config, local netip.Addr, language string, vendors []string) (
 	if err != nil {
 		return nil, err
 	}
-	all := catalog.Readings(local, cfg.Provision.HTTPPort, language)
+	all := catalog.Readings(lan.Address, cfg.Provision.HTTPPort, language)
 	if len(vendors) == 0 {
 		return all, nil
 	}
@@ -169,7 +168,7 @@ func Verify(ctx context.Context, cfg Config, iface string, q api.VerifyQuery) (a
 	if err != nil {
 		return api.Verification{}, err
 	}
-	kinds, err := readings(cfg, lan.Address, "", q.Vendors)
+	kinds, err := readings(cfg, lan, "", q.Vendors)
 	if err != nil {
 		return api.Verification{}, err
 	}

@@ -75,6 +75,11 @@ func TestSnippet(t *testing.T) {
 			}
 		})
 	}
+	spanish := officeConfig()
+	spanish.LANs[1].Language = "es"
+	if s, err := Snippet(spanish, api.SnippetQuery{Server: "isc", Interface: "lan1"}); err != nil || !strings.Contains(s.Text, "http://198.51.100.1/lang_es/") {
+		t.Errorf("the language of the network is not told: %v", err)
+	}
 	// Every server, with everything that the catalogue holds.
 	for _, server := range SnippetServers() {
 		for _, vlan := range []int{0, 30} {
@@ -117,7 +122,7 @@ func TestSnippetFaults(t *testing.T) {
 // TestPlayers: what is played is what the settings lead to.
 func TestPlayers(t *testing.T) {
 	cfg := officeConfig()
-	kinds, err := readings(cfg, cfg.LANs[0].Address, "", nil)
+	kinds, err := readings(cfg, cfg.LANs[0], "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
