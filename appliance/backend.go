@@ -137,7 +137,7 @@ func (b backend) all() []api.Phone {
 	now := b.a.now()
 	for _, d := range b.a.dhcp {
 		for _, l := range d.server.Leases() {
-			if l.State == dhcp.Bound && now.Before(l.Expires) {
+			if (l.State == dhcp.Bound || l.State == dhcp.Relayed) && now.Before(l.Expires) {
 				leases[l.MAC] = l.IP
 			}
 		}

@@ -79,14 +79,19 @@ func (p *prober) Servers(ctx context.Context, d time.Duration) ([]OtherServer, e
 	defer c.Close()
 	var xid dhcpv4.TransactionID
 	rand.Read(xid[:])
+	// Our own hardware address, because a made-up one trips port security; but
+	// a client of its own, so that no lease of this machine is touched.
+	id := make([]byte, 9)
+	rand.Read(id[1:])
 	found := make(map[netip.Addr]OtherServer)
+	own := ownInterfaces()
 	hear := func(b []byte) {
-		if o, ok := parseOffer(b, xid); ok && o.IP != p.server && o.MAC != p.own {
+		if o, ok := parseOffer(b, xid); ok && o.IP != p.server && o.MAC != p.own && !own[o.MAC] {
 			found[o.IP] = o
 		}
 	}
 	for _, part := range []time.Duration{d / 3, d - d/3} {
-		if err := p.sendDiscover(c, xid); err != nil {
+		if err := p.sendDiscover(c, xid, id); err != nil {
 			return nil, err
 		}
 		if err := listenFor(ctx, c, part, hear); err != nil {
@@ -100,8 +105,25 @@ func (p *prober) Servers(ctx context.Context, d time.Duration) ([]OtherServer, e
 	return out, nil
 }
 
-func (p *prober) sendDiscover(c *packet.Conn, xid dhcpv4.TransactionID) error {
-	m, err := dhcpv4.NewDiscovery(p.own.HardwareAddr(), dhcpv4.WithTransactionID(xid), dhcpv4.WithBroadcast(true))
+// ownInterfaces are the hardware addresses of this machine. If another of its
+// interfaces is on the same segment, it answers or relays what we ask here.
+func ownInterfaces() map[mac.Addr]bool {
+	own := make(map[mac.Addr]bool)
+	list, err := net.Interfaces()
+	if err != nil {
+		return own // the addresses that the configuration names are still known
+	}
+	for _, ifi := range list {
+		if m, ok := mac.From(ifi.HardwareAddr); ok {
+			own[m] = true
+		}
+	}
+	return own
+}
+
+func (p *prober) sendDiscover(c *packet.Conn, xid dhcpv4.TransactionID, id []byte) error {
+	m, err := dhcpv4.NewDiscovery(p.own.HardwareAddr(), dhcpv4.WithTransactionID(xid), dhcpv4.WithBroadcast(true),
+		dhcpv4.WithOption(dhcpv4.OptClientIdentifier(id)))
 	if err != nil {
 		return fmt.Errorf("build DISCOVER: %w", err)
 	}

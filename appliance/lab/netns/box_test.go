@@ -60,6 +60,13 @@ number = "+4930555000"
 auth_user = "site"
 password_file = %q
 %s`, b.state, boxLAN, cloud, domain, domain, ca, domain, password, tail))
+	b.connect()
+	b.start()
+	return b
+}
+
+// connect makes the client of the box's control socket.
+func (b *box) connect() {
 	socket := filepath.Join(b.state, "control.sock")
 	b.api = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -67,8 +74,6 @@ password_file = %q
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	b.start()
-	return b
 }
 
 // start runs the daemon and waits until it answers.
