@@ -30,6 +30,8 @@
 //     don't look there. What does not fit is left out, last wish first.
 //   - Plain BOOTP, hardware other than Ethernet, and relays on networks of
 //     which we have no addresses are not served.
+//   - A device that is neither known nor a phone is ignored while hundreds
+//     of them a second come: somebody makes them up.
 //   - If a renewal can't be written, the client may keep what is left of the
 //     term that is on disk.
 package dhcp

@@ -38,6 +38,10 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 		s.noOffer(r, story.WrongSubnet)
 		return
 	}
+	if s.madeUp(r) {
+		s.stats.limited.Add(1)
+		return
+	}
 	if s.byMode(r) {
 		return
 	}
@@ -66,11 +70,12 @@ func (s *Server) survive() {
 	}
 }
 
+// bootOptions asks the catalogue, once for a request.
 func (s *Server) bootOptions(r *request) Boot {
-	if s.boot == nil {
-		return Boot{}
+	if s.boot != nil && !r.booted {
+		r.boot, r.booted = s.boot.BootOptions(r.ask), true
 	}
-	return s.boot.BootOptions(r.ask)
+	return r.boot
 }
 
 // discover serves the state INIT (RFC 2131 §4.3.1).
@@ -98,7 +103,8 @@ func (s *Server) discover(r *request) {
 // tryOffer answers a DISCOVER if an address is at hand, and else leaves it to
 // the scout.
 func (s *Server) tryOffer(r *request, b Boot) {
-	if r.phone = b.Phone; s.refusesStranger(r, b) {
+	r.phone, r.last = b.Phone, !b.Phone && s.flooded.Load()
+	if s.refusesStranger(r, b) {
 		s.noOffer(r, story.PoolShareUsed)
 		return
 	}

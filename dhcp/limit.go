@@ -9,6 +9,9 @@ import (
 const (
 	perSecond  = 20      // datagrams of one device; a phone sends four in its life
 	maxLimited = 1 << 16 // devices counted within a second
+
+	newcomersAtOnce = 8192 // a LAN of PCs that gets its power back
+	newcomersRate   = 200  // a second; more of them for long are made up
 )
 
 // limiter keeps one device from taking the server's time and disk from the
@@ -34,4 +37,39 @@ func (l *limiter) allow(m mac.Addr, now time.Time) bool {
 	}
 	l.count[m] = n + 1
 	return n < perSecond
+}
+
+// newcomers bounds how many devices may come that are neither known nor
+// phones: whoever makes devices up on one port of the switch must not take
+// the time, the story and the probes of the others. It belongs to the receive
+// loop.
+type newcomers struct {
+	left float64
+	at   time.Time
+}
+
+// allow reports whether one more may come now.
+func (n *newcomers) allow(now time.Time) bool {
+	if n.at.IsZero() {
+		n.left = newcomersAtOnce
+	} else if d := now.Sub(n.at).Seconds(); d > 0 {
+		n.left = min(newcomersAtOnce, n.left+d*newcomersRate)
+	}
+	n.at = now
+	if n.left < 1 {
+		return false
+	}
+	n.left--
+	return true
+}
+
+// madeUp reports whether a datagram is to be ignored because too many come
+// from devices that nobody knows. A phone is never in question.
+func (s *Server) madeUp(r *request) bool {
+	if !s.guarded() || r.table.known(r.client) || s.bootOptions(r).Phone {
+		return false
+	}
+	ok := s.newcomers.allow(r.at)
+	s.flooded.Store(s.newcomers.left < newcomersAtOnce/2)
+	return !ok
 }

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	readyAhead   = 32              // pool addresses that are kept probed ahead
-	probeBatch   = 512             // addresses asked for at once: a LAN that gets its power back
+	readyAhead   = 40              // pool addresses that are kept probed ahead
+	readyKept    = 20              // of which, in a flood, phones only get the last
+	probeBatch   = 1024            // addresses asked for at once: a LAN that gets its power back
 	probeAgain   = 2 * time.Minute // a ready address is asked for again
 	probeGood    = 3 * time.Minute // how long an answer counts
 	emptyMeansIt = time.Second     // how long a full pool is not searched again
@@ -29,6 +30,7 @@ type readyQueue struct {
 	listed     map[netip.Addr]struct{}  // what is in queue or spare
 	asked      map[netip.Addr]time.Time // when nobody answered
 	next       int                      // pool addresses up to here have been looked at
+	flying     int                      // how many are being asked for, in neither list
 	emptyUntil time.Time                // the pool was found exhausted a moment ago
 	nothing    time.Time                // until then a search for free addresses is not made again
 }
@@ -144,6 +146,7 @@ func (t *table) toProbe(wanted []netip.Addr, ahead int, now time.Time) []netip.A
 	}
 	more := min(ahead-len(q.queue), probeBatch-len(out))
 	found := t.spares(more, now)
+	q.flying = len(found)
 	for _, ip := range found {
 		add(ip)
 	}
@@ -198,6 +201,7 @@ func (t *table) probed(asked []netip.Addr, answers, mine map[netip.Addr]mac.Addr
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := &t.ready
+	q.flying = 0
 	if q.asked == nil {
 		q.asked = make(map[netip.Addr]time.Time)
 	}
@@ -238,5 +242,6 @@ func (t *table) probed(asked []netip.Addr, answers, mine map[netip.Addr]mac.Addr
 func (t *table) unprobed(asked []netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.ready.flying = 0
 	t.putBack(asked...)
 }

@@ -57,6 +57,7 @@ type client struct {
 	mac mac.Addr
 	id  []byte
 
+	last  bool // in a flood: not before phones
 	phone bool // recognised as one
 	kept  bool // in the inventory
 }
@@ -88,6 +89,8 @@ type request struct {
 	hostname  string
 	agent     []byte // option 82, to be echoed
 	ask       Ask
+	boot      Boot // what the catalogue says to ask, if booted
+	booted    bool
 	at        time.Time
 	table     *table // the addresses of its network
 	admitted  bool   // no phone, but there is room for it

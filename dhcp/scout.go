@@ -33,7 +33,7 @@ func (s *Server) wait(r *request, b Boot) {
 	if known && old.r.xid == r.xid {
 		w.since = old.since
 	}
-	if known || len(s.waiting.list) < maxWaiting {
+	if room := maxWaiting; known || len(s.waiting.list) < room && (b.Phone || len(s.waiting.list) < room*3/4) {
 		s.waiting.list[r.key] = w
 	}
 	s.waiting.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *Server) conflict(ip netip.Addr, who, wantedBy mac.Addr) {
 	}
 }
 
-// serveWaiting answers who can be answered and returns who still waits. The
+// serveWaiting answers who can be answered, phones first, and returns who still waits. The
 // list is taken out first: an answer may put its client back.
 func (s *Server) serveWaiting() []waiter {
 	s.waiting.mu.Lock()
@@ -126,14 +126,15 @@ func (s *Server) serveWaiting() []waiter {
 	s.waiting.mu.Unlock()
 	var left []waiter
 	gate, now := s.gate(), s.now()
-	for _, w := range list {
-		if now.Sub(w.since) > waitAtMost || gate == gateBlocked {
-			continue
+	for _, phones := range []bool{true, false} {
+		for _, w := range list {
+			switch {
+			case w.b.Phone != phones, now.Sub(w.since) > waitAtMost, gate == gateBlocked:
+			case gate == gateOpen && s.offerTo(w):
+			default:
+				left = append(left, w)
+			}
 		}
-		if gate == gateOpen && s.offerTo(w) {
-			continue
-		}
-		left = append(left, w)
 	}
 	s.waiting.mu.Lock()
 	for _, w := range left {
@@ -147,7 +148,8 @@ func (s *Server) serveWaiting() []waiter {
 
 // offerTo answers a waiting client; false if it has to wait on.
 func (s *Server) offerTo(w waiter) bool {
-	if w.r.phone = w.b.Phone; s.refusesStranger(w.r, w.b) {
+	w.r.phone, w.r.last = w.b.Phone, !w.b.Phone && s.flooded.Load()
+	if s.refusesStranger(w.r, w.b) {
 		s.noOffer(w.r, story.PoolShareUsed)
 		return true
 	}

@@ -41,15 +41,17 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	table   *table   // of the interface's own network
-	tables  []*table // that one, then those of further networks
-	relay   *relay   // nil but in mode Relay
-	limiter limiter
-	stats   counters
-	slots   chan struct{} // one per commit under way
-	commits sync.WaitGroup
-	commit  context.Context // set by Run: outlives its end until commits are done
-	pulse   atomic.Int64    // when the background loop was last alive, Unix nanoseconds
+	table     *table   // of the interface's own network
+	tables    []*table // that one, then those of further networks
+	relay     *relay   // nil but in mode Relay
+	limiter   limiter
+	newcomers newcomers
+	flooded   atomic.Bool // many devices come that nobody knows
+	stats     counters
+	slots     chan struct{} // one per commit under way
+	commits   sync.WaitGroup
+	commit    context.Context // set by Run: outlives its end until commits are done
+	pulse     atomic.Int64    // when the background loop was last alive, Unix nanoseconds
 
 	said struct{ exhausted, bad, send, rival seldom }
 

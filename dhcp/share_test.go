@@ -203,3 +203,34 @@ func TestNetworks(t *testing.T) {
 		}
 	}
 }
+
+// TestFloodLeavesPhonesAlone: devices that are made up by the thousand are
+// ignored after a while, a LAN of PCs is not, and phones never are.
+func TestFloodLeavesPhonesAlone(t *testing.T) {
+	cfg := testConfig()
+	cfg.OthersShare = 0
+	run(t, cfg, func(w *world) {
+		madeUp := func(i int) mac.Addr { return mac.Addr{2, 0, 0x5e, byte(i >> 16), byte(i >> 8), byte(i)} }
+		told := func() (n int) {
+			for i := range newcomersAtOnce + 1000 {
+				n += min(1, len(w.codes(madeUp(i))))
+			}
+			return n
+		}
+		for i := range newcomersAtOnce + 1000 {
+			w.send(w.message(dhcpv4.MessageTypeDiscover, madeUp(i)), allOnes)
+		}
+		if n := told(); n != newcomersAtOnce || w.s.Stats().Limited != 1000 {
+			t.Errorf("%d of %d newcomers were heard, %d were not, want %d heard", n, newcomersAtOnce+1000, w.s.Stats().Limited, newcomersAtOnce)
+		}
+		w.dora(mac.Addr{0, 0, 0x5e, 0, 0x55, 1}, phoneClass)
+		time.Sleep(time.Second)
+		before := w.s.Stats().Limited
+		for i := range 2 * newcomersRate {
+			w.send(w.message(dhcpv4.MessageTypeDiscover, madeUp(1<<20+i)), allOnes)
+		}
+		if got := w.s.Stats().Limited - before; got != newcomersRate {
+			t.Errorf("%d of %d newcomers were not heard a second later, want %d", got, 2*newcomersRate, newcomersRate)
+		}
+	})
+}

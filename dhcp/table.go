@@ -182,7 +182,7 @@ func (t *table) offer(c client, want netip.Addr, relayed bool, now time.Time) (n
 			return t.hold(ip[0], c, now), offered
 		}
 	}
-	for {
+	for !c.last || len(t.ready.queue) > readyKept {
 		ip, ok := t.ready.pop(now)
 		if !ok {
 			break
@@ -191,7 +191,7 @@ func (t *table) offer(c client, want netip.Addr, relayed bool, now time.Time) (n
 			return t.hold(ip, c, now), offered
 		}
 	}
-	if relayed || now.Before(t.ready.emptyUntil) {
+	if relayed && t.ready.flying == 0 || now.Before(t.ready.emptyUntil) {
 		return netip.Addr{}, exhausted
 	}
 	return netip.Addr{}, mustProbe
