@@ -396,8 +396,12 @@ func said(err error) error {
 // fieldOf is how the sentences of enrol begin, and the field of the form that
 // each is about.
 var fieldOf = []struct{ prefix, field string }{
-	{"address ", "aor"}, {"name ", "name"}, {"number ", "number"}, {"extension ", "extension"},
-	{"user name ", "auth_user"}, {"password ", "password"},
+	{"address ", "aor"},
+	{"name ", "name"},
+	{"number ", "number"},
+	{"extension ", "extension"},
+	{"user name ", "auth_user"},
+	{"password ", "password"},
 }
 
 // invalid says what is wrong without the words by which programs tell errors

@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/web":       {"patchbay/appliance/web/api"},
 	"patchbay/appliance/web/api":   {},
 	"patchbay/appliance/lab":       {},
+	"patchbay/appliance/lab/bench": {"patchbay/dhcp", "patchbay/appliance/store"},
 	"patchbay/appliance/lab/netns": {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
 		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/provision",
@@ -51,7 +52,7 @@ var onlyIn = []struct {
 	{"modernc.org/", []string{"patchbay/appliance/store"}, "all SQL has one home"},
 	{"github.com/emiago/sipgo", []string{"patchbay/sipedge", "patchbay/appliance/lab"}, "its traps are handled in one place"},
 	{"github.com/insomniacslk/dhcp", []string{"patchbay/dhcp", "patchbay/appliance/lab"}, "DHCP packets stop at the package"},
-	{"github.com/mdlayher/", []string{"patchbay/dhcp"}, "raw frames are the business of one package"},
+	{"github.com/mdlayher/", []string{"patchbay/dhcp", "patchbay/appliance/lab/bench"}, "raw frames are the business of one package"},
 	{"github.com/pion/", []string{"patchbay/media", "patchbay/appliance/lab"}, "RTP and SRTP stop at the package"},
 	{"github.com/pin/tftp", []string{"patchbay/provision", "patchbay/appliance/lab"}, "TFTP is a door of provisioning"},
 	{"github.com/miekg/dns", []string{"patchbay/appliance/mdns", "patchbay/sipedge"}, "names are asked for and answered in two places"},

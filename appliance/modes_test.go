@@ -88,11 +88,15 @@ func TestDHCPProblems(t *testing.T) {
 		want []string
 	}{
 		{
-			"beside another", condition{conflicts: []conflict{{iface: "eth1", ip: ip, mac: m, vendor: "Example", quiet: true}}}, "dhcp-conflict",
+			"beside another",
+			condition{conflicts: []conflict{{iface: "eth1", ip: ip, mac: m, vendor: "Example", quiet: true}}},
+			"dhcp-conflict",
 			[]string{"192.0.2.254 (00:00:5e:00:53:01) made by Example", "makes no offers", "patchbay dhcp resume --interface eth1"},
 		},
 		{
-			"relay where a server is", condition{conflicts: []conflict{{iface: "eth1", ip: ip, mac: m, quiet: true, relay: true}}}, "dhcp-conflict",
+			"relay where a server is",
+			condition{conflicts: []conflict{{iface: "eth1", ip: ip, mac: m, quiet: true, relay: true}}},
+			"dhcp-conflict",
 			[]string{"relays nothing", `dhcp = "inform"`},
 		},
 		{"named by a client only", condition{conflicts: []conflict{{iface: "eth1", ip: ip}}}, "dhcp-conflict", []string{"Another DHCP server, 192.0.2.254, answers on eth1."}},

@@ -36,8 +36,12 @@ func TestPhoneOptions(t *testing.T) {
 		{"snom", Boot{Phone: true, Vendor: "snom"}, nil, with(map[uint8][]byte{132: []byte("100"), 133: []byte("5")})},
 		{"poly that asks", Boot{Phone: true, Vendor: "poly"}, []byte{1, 191, 144}, with(map[uint8][]byte{144: []byte("VLAN-A=100;")})},
 		{"poly that does not ask", Boot{Phone: true, Vendor: "poly"}, []byte{1, 132}, plain},
-		{"what the catalogue says stays", Boot{Phone: true, Vendor: "snom", Options: map[uint8][]byte{120: {0}, 66: {1}}}, nil,
-			with(map[uint8][]byte{120: {0}, 66: {1}, 132: []byte("100"), 133: []byte("5")})},
+		{
+			"what the catalogue says stays",
+			Boot{Phone: true, Vendor: "snom", Options: map[uint8][]byte{120: {0}, 66: {1}}},
+			nil,
+			with(map[uint8][]byte{120: {0}, 66: {1}, 132: []byte("100"), 133: []byte("5")}),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := WithPhoneOptions(bootFunc(func(Ask) Boot { return tc.boot }), all).BootOptions(Ask{Requested: tc.asks})

@@ -37,7 +37,8 @@ func TestRuleOption(t *testing.T) {
 		{"hex with prefix", RuleOption{Code: 43, Type: "hex", Value: "0x01ff"}, "\x01\xff", ""},
 		{"half an octet", RuleOption{Code: 43, Type: "hex", Value: "0"}, "", "pairs"},
 		{
-			"encapsulated", RuleOption{Code: 43, Type: "encapsulated", Sub: []RuleOption{{Code: 66, Type: "string", Value: "a"}, {Code: 132, Type: "u16", Value: "100"}}},
+			"encapsulated",
+			RuleOption{Code: 43, Type: "encapsulated", Sub: []RuleOption{{Code: 66, Type: "string", Value: "a"}, {Code: 132, Type: "u16", Value: "100"}}},
 			"\x42\x01a\x84\x02\x00\x64", "",
 		},
 		{"encapsulation of nothing", RuleOption{Code: 43, Type: "encapsulated"}, "", "sub-options are missing"},

@@ -13,11 +13,15 @@ func TestAddressWords(t *testing.T) {
 	}{
 		{Event{Code: Discover, Args: Args{Options: []byte{1, 3, 160, 66}}}, "asked for an address, and for options 66, 160"},
 		{Event{Code: Discover, Args: Args{Options: []byte{1, 3}, Vendor: "Yealink", Model: "T46U"}}, "asked for an address as Yealink T46U"},
-		{Event{Code: NoOffer, Args: Args{Options: []byte{1, 160}, Total: 200, Reason: PoolExhausted}},
-			"asked for 160, got no offer, 0 of 200 addresses are free: every address of the pool is taken; enlarge the pool or shorten the lease"},
+		{
+			Event{Code: NoOffer, Args: Args{Options: []byte{1, 160}, Total: 200, Reason: PoolExhausted}},
+			"asked for 160, got no offer, 0 of 200 addresses are free: every address of the pool is taken; enlarge the pool or shorten the lease",
+		},
 		{Event{Code: NoOffer, Args: Args{Reason: ProbingFirst}}, "got no offer: this box is still looking for another DHCP server on this network"},
-		{Event{Code: Ack, Args: Args{IP: ip, Seconds: 3600, URL: "http://192.0.2.1/", Options: []byte{160}}},
-			"was given 192.0.2.7 for 60 minutes, and told to fetch its configuration from http://192.0.2.1/ by option 160"},
+		{
+			Event{Code: Ack, Args: Args{IP: ip, Seconds: 3600, URL: "http://192.0.2.1/", Options: []byte{160}}},
+			"was given 192.0.2.7 for 60 minutes, and told to fetch its configuration from http://192.0.2.1/ by option 160",
+		},
 		{Event{Code: Ack, Args: Args{IP: ip, Seconds: 3600, Name: "lobby"}}, "was given 192.0.2.7 for 60 minutes (rule lobby)"},
 	} {
 		if got := tc.e.Words(); got != tc.want {
