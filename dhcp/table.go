@@ -341,18 +341,6 @@ func (t *table) list() []Lease {
 	return out
 }
 
-// live reports whether any lease is in force.
-func (t *table) live(now time.Time) bool {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for _, e := range t.byIP {
-		if e.bound(now) {
-			return true
-		}
-	}
-	return false
-}
-
 // usage counts per pool.
 func (t *table) usage(now time.Time) []Usage {
 	t.mu.RLock()
