@@ -67,7 +67,6 @@ func drain(t *testing.T, conn *memConn, c *srtp.Context) (out []rtp.Packet, at [
 func TestOpensNAT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, gw, gwRTCP, _, b := quiet(t)
-		begin := time.Now()
 		time.Sleep(time.Minute)
 		if len(gw.out)+len(gwRTCP.out) > 0 {
 			t.Fatal("sent without a remote")
@@ -77,7 +76,7 @@ func TestOpensNAT(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.SetRemote(gatewayAddr, netip.AddrPort{})
-		begin = time.Now()
+		begin := time.Now()
 		time.Sleep(46 * time.Second)
 		in := far(t, send)
 		packets, at, now := drain(t, gw, in)

@@ -95,7 +95,6 @@ func wellFormed(t *testing.T, s *SDP) {
 }
 
 func TestAnswer(t *testing.T) {
-	const plain = "192.0.2.1 20000"
 	for _, tt := range []struct {
 		name, offer, peer string
 		at                Anchor

@@ -32,7 +32,6 @@ type world struct {
 	t    *testing.T
 	box  *box
 	anna *agent
-	bert *agent
 	pstn *agent
 
 	annaNS, bertNS, carlNS string
