@@ -34,7 +34,7 @@ func (b backend) Snapshot() api.Snapshot {
 	a := b.a
 	s := api.Snapshot{
 		Name: a.cfg.Box.Name, Version: a.opt.Version, Now: a.now(), Started: a.started,
-		Tunnel: b.tunnel(), Problems: problems(b.condition()), Calls: []api.Call{}, Pools: []api.Pool{}, Neighbors: a.neighbors(),
+		Tunnel: b.tunnel(), Problems: problems(b.condition()), Calls: []api.Call{}, Pools: []api.Pool{}, Neighbors: a.neighbors(), Interfaces: b.interfaces(),
 	}
 	for _, p := range b.all() {
 		s.Phones.Add(p.State)

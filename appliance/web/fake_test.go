@@ -301,7 +301,15 @@ func (f *fake) OpenWindow(_ context.Context, m mac.Addr) error {
 func (f *fake) ServeAnyway(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.desk("serve %v", name)
+	if err := f.desk("serve %v", name); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(f.snapshot.Interfaces, func(x api.Interface) bool { return x.Name == name })
+	if i < 0 {
+		return api.ErrNotFound
+	}
+	f.snapshot.Interfaces[i].Stopped = false
+	return nil
 }
 
 func (f *fake) Resync(_ context.Context, a mac.Account) error {

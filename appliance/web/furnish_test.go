@@ -44,6 +44,22 @@ func (f *fake) furnish() {
 	f.snapshot.Pools = []api.Pool{{
 		Interface: "eth1", First: netip.MustParseAddr("192.0.2.100"), Last: netip.MustParseAddr("192.0.2.199"), Used: 23, Size: 100,
 	}}
+	f.snapshot.Interfaces = []api.Interface{
+		{
+			Name: "eth1", Mode: "serve", Address: netip.MustParsePrefix("192.0.2.1/24"), Stopped: true,
+			Others: []api.OtherServer{{IP: netip.MustParseAddr("192.0.2.254"), MAC: mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0xfe}, Vendor: "Example Routers", Seen: now.Add(-4 * time.Minute)}},
+		},
+		{
+			Name: "eth2", Mode: "inform", Address: netip.MustParsePrefix("198.51.100.9/25"),
+			Others: []api.OtherServer{{IP: netip.MustParseAddr("198.51.100.1"), Seen: now.Add(-time.Minute)}},
+		},
+		{Name: "eth3", Mode: "relay", Address: netip.MustParsePrefix("203.0.113.1/24"), RelayTo: []netip.Addr{netip.MustParseAddr("198.51.100.1")}},
+	}
+	f.snapshot.Neighbors = []api.Neighbor{{
+		Interface: "eth1", Chassis: "00:00:5e:00:53:f0", Port: "Gi1/0/7", PortText: "room 12, socket B", System: "core-1.example.com", SystemText: "Example Switch 24P, 9.3",
+		Management: netip.MustParseAddr("192.0.2.250"), VLAN: 20, VLANName: "phones", Voice: &api.VoiceVLAN{VLAN: 30, Tagged: true}, Location: "second floor",
+		Seen: now.Add(-10 * time.Second), Expires: now.Add(110 * time.Second),
+	}}
 	f.troubles = []api.Trouble{
 		{MAC: static, Phone: true, Code: story.Nak, Words: "was told that it can't use 198.51.100.7: the address belongs to another subnet", First: now.Add(-3 * time.Minute), Last: now.Add(-3 * time.Minute), Times: 1},
 		{MAC: mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x90}, Code: story.NoOffer, Words: "got no offer: every address of the pool is taken; enlarge the pool or shorten the lease", First: now.Add(-50 * time.Minute), Last: now.Add(-5 * time.Minute), Times: 12},

@@ -13,20 +13,35 @@ type networkPage struct {
 	Recent     []api.Trouble
 }
 
-// interfacePart is one interface.
+// interfacePart is one interface with what belongs to it.
 type interfacePart struct {
-	Name  string
-	Pools []api.Pool
+	api.Interface
+	Pools     []api.Pool
+	Neighbors []api.Neighbor
 }
 
+// Expected reports whether another DHCP server is what the mode counts on.
+func (i interfacePart) Expected() bool { return i.Mode == "watch" || i.Mode == "inform" }
+
+// GivesOut reports whether the box has addresses of its own to give there.
+func (i interfacePart) GivesOut() bool { return i.Mode == "serve" || i.Mode == "phones" }
+
 func (s *Server) networkPage() networkPage {
+	now := s.b.Snapshot()
 	p := networkPage{Recent: s.b.Troubles()}
-	for _, pool := range s.b.Snapshot().Pools {
-		if n := len(p.Interfaces); n == 0 || p.Interfaces[n-1].Name != pool.Interface {
-			p.Interfaces = append(p.Interfaces, interfacePart{Name: pool.Interface})
+	for _, one := range now.Interfaces {
+		part := interfacePart{Interface: one}
+		for _, pool := range now.Pools {
+			if pool.Interface == one.Name {
+				part.Pools = append(part.Pools, pool)
+			}
 		}
-		last := &p.Interfaces[len(p.Interfaces)-1]
-		last.Pools = append(last.Pools, pool)
+		for _, n := range now.Neighbors {
+			if n.Interface == one.Name {
+				part.Neighbors = append(part.Neighbors, n)
+			}
+		}
+		p.Interfaces = append(p.Interfaces, part)
 	}
 	return p
 }
@@ -38,7 +53,7 @@ func (s *Server) network(w http.ResponseWriter, r *http.Request) {
 }
 
 // interfaceRegions are the parts of an interface that follow the box.
-var interfaceRegions = []string{"addresses"}
+var interfaceRegions = []string{"others", "addresses", "switch"}
 
 func (s *Server) networkEvents(w http.ResponseWriter, r *http.Request) {
 	s.stream(w, r, func(l *live) error {
@@ -53,4 +68,17 @@ func (s *Server) networkEvents(w http.ResponseWriter, r *http.Request) {
 		}
 		return l.swap("network", page, "recent")
 	})
+}
+
+// serveAnyway lets the box make offers beside another server, by the word of
+// the administrator.
+func (s *Server) serveAnyway(w http.ResponseWriter, r *http.Request) {
+	if !s.parsed(w, r) {
+		return
+	}
+	if err := s.b.ServeAnyway(r.Context(), r.PostForm.Get("interface")); err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	done(w, r, "/network", "serving")
 }

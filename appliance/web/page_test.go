@@ -30,7 +30,7 @@ func TestPagesShow(t *testing.T) {
 		not        []string
 	}{
 		{"dashboard", "/", []string{
-			"office-12", "Connected", "gw.example.com:5061", "403 Forbidden", "The gateway refuses the line Reception.", "23 of 100 used",
+			"office-12", "Connected", "gw.example.com:5061", "403 Forbidden", "The gateway refuses the line Reception.", "23 of 100 used", "core-1.example.com", "port Gi1/0/7", "VLAN 20",
 			"+493012345678", "connected for 3 min", "ringing for 8 s", `href="/phones/00:15:65:4a:a9:37"`, `data-live="/events"`,
 		}, nil},
 		{"phones", "/phones", []string{"Yealink SIP-T46U", "Anna Beispiel", "192.0.2.101", "1 to 50 of 62", `href="/phones?offset=50"`, "No fallback trunk is fitted"}, nil},
@@ -49,7 +49,10 @@ func TestPagesShow(t *testing.T) {
 		{"older page of a story", "/phones/" + poly.String() + "?before=131", []string{"Older steps.", "?before=31"}, []string{"data-live"}},
 		{"oldest page of a story", "/phones/" + poly.String() + "?before=31", []string{"Older steps."}, []string{"?before="}},
 		{"network", "/network", []string{
-			"eth1", "23 of 100 used", "192.0.2.100 to 192.0.2.199", `data-live="/network/events"`, `aria-current="page">Network`,
+			"eth1", "serves all", "192.0.2.1/24", "Another DHCP server is here", "192.0.2.254", "00:00:5e:00:53:fe", "Example Routers", "makes no offers here",
+			`name="interface" value="eth1"`, "core-1.example.com", "Gi1/0/7", "room 12, socket B", "20 ", "VLAN 30", "192.0.2.250", "second floor",
+			"eth2", "informs phones", "The DHCP server here", "198.51.100.1", "eth3", "relays", "Relays to", "does not say by LLDP",
+			"23 of 100 used", "192.0.2.100 to 192.0.2.199", `data-live="/network/events"`, `aria-current="page">Network`,
 			"the address belongs to another subnet", `href="/phones/00:00:5e:00:53:44"`, "00:00:5e:00:53:90", "12 times since 08:40:00",
 		}, []string{`href="/phones/00:00:5e:00:53:90"`}},
 		{"lines", "/lines", []string{"Reception", "+493012345672", "not registered", "site line"}, nil},
@@ -87,6 +90,7 @@ func TestPagesRefuse(t *testing.T) {
 	}{
 		{"phone that does not exist", "GET", "/phones/00:00:5e:00:53:01", nil, http.StatusNotFound},
 		{"not a MAC address", "GET", "/phones/nonsense", nil, http.StatusNotFound},
+		{"interface that does not exist", "POST", "/network/serve", url.Values{"interface": {"eth9"}}, http.StatusNotFound},
 		{"line that does not exist", "GET", "/lines/99", nil, http.StatusNotFound},
 		{"not a line", "GET", "/lines/x", nil, http.StatusNotFound},
 		{"state that does not exist", "GET", "/phones?state=broken", nil, http.StatusUnprocessableEntity},
@@ -133,6 +137,7 @@ func TestPagesChange(t *testing.T) {
 		{"approve for good", phone + "/approve", url.Values{"ip": {" 192.0.2.44 "}}, []string{"approve 192.0.2.44 00:15:65:4a:a9:37 false"}, phone + "?done=approved"},
 		{"approve once", phone + "/approve", url.Values{"ip": {"192.0.2.44"}, "once": {"1"}}, []string{"approve 192.0.2.44 00:15:65:4a:a9:37 true"}, phone + "?done=approved"},
 		{"open window", phone + "/window", url.Values{}, []string{"window 00:15:65:4a:a9:37"}, phone + "?done=window"},
+		{"go on beside another server", "/network/serve", url.Values{"interface": {"eth1"}}, []string{"serve eth1"}, "/network?done=serving"},
 		{"resync", phone + "/resync", url.Values{"slot": {"1"}}, []string{"resync 00:15:65:4a:a9:37/1"}, phone + "?done=resync"},
 		{"add phone", "/phones", url.Values{"mac": {"0000.5e00.5301"}, "slots": {"2"}}, []string{"add 00:00:5e:00:53:01 2"}, "/phones/00:00:5e:00:53:01?done=added"},
 	}

@@ -60,6 +60,7 @@ func (s *Server) routes() []route {
 		{post, "/lines/{id}/delete", member, s.deleteLine},
 		{get, "/network", member, s.network},
 		{get, "/network/events", stream, s.networkEvents},
+		{post, "/network/serve", member, s.serveAnyway},
 		{get, "/network/leases", member, s.leases},
 		{post, "/network/leases/reserve", member, s.reserve},
 		{post, "/network/leases/unreserve", member, s.unreserve},

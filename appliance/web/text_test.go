@@ -50,6 +50,9 @@ func TestWords(t *testing.T) {
 	for _, state := range []string{"bound", "expired", "offered", "declined", "relayed"} {
 		used["lease."+state] = true
 	}
+	for _, mode := range []string{"off", "watch", "inform", "relay", "phones", "serve"} {
+		used["mode."+mode], used["mode."+mode+"-hint"] = true, true
+	}
 	for _, verdict := range []string{"ok", "wrong", "nothing", "unproven"} {
 		used["verdict."+verdict] = true
 	}

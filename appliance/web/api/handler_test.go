@@ -211,6 +211,7 @@ func TestDocumentDescribesViews(t *testing.T) {
 		"Party": Party{}, "Pool": Pool{}, "Phones": Phones{}, "Phone": Phone{}, "Account": Account{}, "LineRef": LineRef{}, "LineList": LineList{},
 		"Line": Line{}, "LineEdit": LineEdit{}, "NewPhone": NewPhone{}, "Approval": Approval{}, "Assignment": Assignment{}, "Story": Story{}, "Entry": Entry{}, "Error": Error{},
 		"Trouble": Trouble{}, "TroubleList": TroubleList{},
+		"Interface": Interface{}, "OtherServer": OtherServer{},
 	}
 	for name, view := range serverViews {
 		views[name] = view

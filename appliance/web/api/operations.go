@@ -13,7 +13,10 @@ import (
 func (h *handler) status(*http.Request) (int, any, error) {
 	s := h.b.Snapshot()
 	s.Problems, s.Calls, s.Pools = orEmpty(s.Problems), orEmpty(s.Calls), orEmpty(s.Pools)
-	s.Neighbors = orEmpty(s.Neighbors)
+	s.Neighbors, s.Interfaces = orEmpty(s.Neighbors), orEmpty(s.Interfaces)
+	for i := range s.Interfaces {
+		s.Interfaces[i].Others = orEmpty(s.Interfaces[i].Others)
+	}
 	s.Tunnel.Registrations = orEmpty(s.Tunnel.Registrations)
 	return http.StatusOK, s, nil
 }

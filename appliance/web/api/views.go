@@ -24,7 +24,8 @@ type Snapshot struct {
 	Calls    []Call    `json:"calls"`
 	Pools    []Pool    `json:"pools"`
 
-	Neighbors []Neighbor `json:"neighbors"` // by LLDP
+	Interfaces []Interface `json:"interfaces"` // in the order of the configuration
+	Neighbors  []Neighbor  `json:"neighbors"`  // by LLDP
 }
 
 // Tunnel is the way to the gateway.
