@@ -14,7 +14,7 @@ COUNT    = awk -f .ci/testcount.awk
 
 SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'appliance/store/migrations/*' packaging/patchbay.toml)
 
-.PHONY: demo demo-once build test check lab bench corpora browser systemd clean
+.PHONY: demo demo-once build test check lab bench bench-dhcp soak-dhcp corpora browser systemd clean
 
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
@@ -36,8 +36,10 @@ check:
 	  test -z "$$unformatted" || { echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
+	$(GO) vet -tags bench ./...
 	$(TOOL) staticcheck ./...
 	$(TOOL) staticcheck -tags lab ./...
+	$(TOOL) staticcheck -tags bench ./...
 	GOARCH=amd64 $(BUILD) -o bin/patchbay-amd64 ./cmd/patchbay
 	GOARCH=arm64 $(BUILD) -o bin/patchbay-arm64 ./cmd/patchbay
 	@for f in bin/patchbay-amd64 bin/patchbay-arm64; do \
@@ -49,6 +51,17 @@ check:
 # Root; network namespaces and foreign peers (see appliance/lab/netns).
 lab: bin/patchbay
 	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -skip Corpora -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
+
+# Root; Kea, dnsmasq, perfdhcp and strace (.ci/packages-bench). The machine
+# should have two cores and little else to do; half an hour. BENCH_PAIRS,
+# BENCH_SECONDS and BENCH_QUIET say how many pairs, how long each run is, and
+# how long to wait for a quiet moment before it.
+bench-dhcp: bin/patchbay
+	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 90m -run '^TestDHCP' ./appliance/lab/bench
+
+# The same needs; a power return, a flood and a hundred kills; ten minutes.
+soak-dhcp: bin/patchbay
+	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 15m -run '^TestSoak' ./appliance/lab/bench
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -25,7 +25,6 @@ var roles = map[string]func() int{
 	"flood":    playFlood,
 	"booting":  playBooting,
 	"load":     playLoad,
-	"verify":   playVerify,
 	"careless": playCareless,
 }
 

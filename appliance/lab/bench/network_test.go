@@ -112,22 +112,34 @@ func (o *output) String() string {
 }
 
 // start runs a command in a namespace until the test ends or stop is called.
-// `ip netns exec` and the like replace themselves, so the process that is
-// measured and killed is the program itself.
 func (n *network) start(ns string, env []string, args ...string) *process {
 	n.t.Helper()
+	p := n.prepare(ns, env, args...)
+	p.run(n)
+	return p
+}
+
+// prepare makes a process that is not running yet. `ip netns exec` and the
+// like replace themselves, so the process that is measured and killed is the
+// program itself.
+func (n *network) prepare(ns string, env []string, args ...string) *process {
 	p := &process{done: make(chan struct{})}
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", n.ns(ns)}, args...)...)
 	p.cmd.Dir = n.dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return p
+}
+
+// run starts a prepared process.
+func (p *process) run(n *network) {
+	n.t.Helper()
 	if err := p.cmd.Start(); err != nil {
-		n.t.Fatalf("%s: %v", strings.Join(args, " "), err)
+		n.t.Fatalf("%v: %v", p.cmd.Args, err)
 	}
 	go func() { p.err = p.cmd.Wait(); close(p.done) }()
 	n.t.Cleanup(func() { p.stop(syscall.SIGKILL) })
-	return p
 }
 
 // stop sends a signal to the process and what it forked, and waits.
