@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,15 @@ func remote(f *fake) http.Handler {
 			Code: "gateway-down", Severity: health.Critical, Since: f.now(), Text: "The gateway can't be reached.",
 			Fix: "Check the cable to the Internet and the router. Phones of this site can still call each other.",
 		}}, f.snapshot.Problems...)
+	})
+	mux.HandleFunc("POST /rogue", func(http.ResponseWriter, *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		one := &f.snapshot.Interfaces[0]
+		one.Stopped = true
+		one.Others = append(slices.Clone(one.Others), api.OtherServer{IP: netip.MustParseAddr("192.0.2.253"), Seen: f.now()})
+		f.snapshot.Pools = slices.Clone(f.snapshot.Pools)
+		f.snapshot.Pools[0].Used = 99
 	})
 	mux.HandleFunc("POST /poison/{n}", func(w http.ResponseWriter, r *http.Request) {
 		var n int

@@ -11,6 +11,7 @@ import { judge } from './judge.mjs';
 const { WIDTH, PAGE, CONTROL, LANDING, CODE, PASSWORD, VECTORS, PATCHBAY_SHOTS, PATCHBAY_CHROMIUM } = process.env;
 const width = Number(WIDTH);
 const viewport = { width, height: width < 600 ? 740 : 900 };
+let password = PASSWORD;
 const yealink = '/phones/00:15:65:4a:a9:37';
 
 const browser = await chromium.launch({
@@ -64,7 +65,7 @@ const tell = async (path) => {
 
 const login = async (page, to = '/') => {
   await page.goto(`${PAGE}/login?next=${encodeURIComponent(to)}`);
-  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByLabel('Password').fill(password);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.waitForURL(PAGE + to);
 };
@@ -233,6 +234,119 @@ await step('older pages of a story', async () => {
   await check(page, 'older steps');
 });
 
+await step('another DHCP server, and the word to go on beside it', async () => {
+  await page.getByRole('link', { name: 'Network', exact: true }).click();
+  await page.waitForURL(`${PAGE}/network`);
+  await page.locator('[data-status][data-is=on]').waitFor();
+  await page.getByText('00:00:5e:00:53:fe').waitFor();
+  await page.getByText('room 12, socket B').waitFor();
+  await shot(page, 'network');
+  await page.getByText('Go on beside it').click();
+  await shot(page, 'network-serve');
+  await page.getByRole('button', { name: 'Make offers beside it' }).click();
+  await page.waitForURL(`${PAGE}/network?done=serving`);
+  await page.getByText('This box goes on beside it.').waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Make offers beside it' }).count(), 0);
+});
+
+await step('the network follows the box without a reload', async () => {
+  await page.locator('[data-status][data-is=on]').waitFor();
+  await page.evaluate(() => { window.sameDocument = true; });
+  await tell('/rogue');
+  await page.getByText('192.0.2.253').waitFor();
+  await page.getByText('99 of 100 used').waitFor();
+  assert.equal(await page.evaluate(() => window.sameDocument), true);
+});
+
+await step('find, sort and change leases', async () => {
+  await page.getByRole('link', { name: 'Leases' }).click();
+  await shot(page, 'leases');
+  await page.getByLabel('Search').fill('192.0.2.10');
+  await page.getByLabel('Sort by').selectOption({ label: 'Ends' });
+  await page.getByRole('button', { name: 'Find' }).click();
+  await page.getByText('1 to 7 of 7').waitFor();
+  assert.match(await page.locator('.leases tbody tr').first().innerText(), /192\.0\.2\.103/);
+  const laptop = page.locator('.leases tbody tr', { hasText: 'annas-laptop' });
+  await laptop.getByText('Change').press('Enter'); // by keyboard
+  await laptop.getByRole('button', { name: 'Reserve this address' }).click();
+  await page.waitForURL(`${PAGE}/network/leases?q=192.0.2.10&sort=end&done=reserved`);
+  await laptop.getByText('reserved').waitFor();
+  await laptop.getByText('Change').click();
+  await shot(page, 'leases-change');
+  await laptop.getByRole('button', { name: 'End the reservation' }).click();
+  await page.getByText('The reservation has ended.').waitFor();
+  await laptop.getByText('Change').click();
+  await laptop.getByRole('button', { name: 'End the lease' }).click();
+  await page.getByText('The lease has ended.').waitFor();
+  await laptop.getByText('ended').waitFor();
+  await page.getByRole('link', { name: 'Yealink SIP-T46U' }).click();
+  await page.waitForURL(PAGE + yealink);
+});
+
+await step('reserve an address for a device', async () => {
+  await page.goto(`${PAGE}/network/leases`);
+  await page.getByText('Reserve an address').click();
+  await page.getByLabel('MAC address of the device').fill('0000.5e00.5388');
+  await page.getByLabel('Address', { exact: true }).fill('192.0.2.20');
+  await page.getByRole('button', { name: 'Reserve', exact: true }).click();
+  await page.getByText('this address is reserved for another device already').waitFor();
+  assert.equal(await page.getByLabel('Address', { exact: true }).evaluate((e) => e === document.activeElement), true);
+  await shot(page, 'reserve-refused');
+  await page.getByLabel('Address', { exact: true }).fill('192.0.2.21');
+  await page.getByRole('button', { name: 'Reserve', exact: true }).click();
+  await page.getByText('The address is reserved.').waitFor();
+  await page.getByRole('button', { name: 'End the reservation of 192.0.2.21' }).waitFor();
+});
+
+await step('settings for another server, copied', async () => {
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: PAGE });
+  await page.getByRole('link', { name: 'Other servers' }).click();
+  await page.getByLabel('DHCP server').selectOption({ label: 'ISC dhcpd' });
+  await page.getByLabel('VLAN for phones').fill('20');
+  await page.getByLabel('Network that phones start in').fill('198.51.100.0/24');
+  await page.getByRole('button', { name: 'Show the settings' }).click();
+  await page.getByRole('heading', { name: 'patchbay-boot.conf' }).waitFor();
+  await shot(page, 'snippets');
+  await page.getByRole('button', { name: 'Copy' }).nth(1).click();
+  await page.getByRole('button', { name: 'Copied' }).waitFor();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(copied, await page.locator('pre').nth(1).evaluate((e) => e.textContent));
+  assert.match(copied, /vendor-class-identifier/);
+});
+
+await step('what other servers really answer', async () => {
+  await page.getByLabel('This is the network that phones start in').check();
+  await page.getByRole('button', { name: 'Ask as phones do' }).click();
+  await page.getByText('Not all phones on eth1 find this box.').waitFor();
+  await page.getByText('What was answered').nth(1).click();
+  await page.getByText('taken', { exact: true }).nth(1).waitFor();
+  assert.equal(await page.getByLabel('This is the network that phones start in').isChecked(), true);
+  await shot(page, 'verification');
+});
+
+await step('change the password', async () => {
+  const elsewhere = await open();
+  await login(elsewhere);
+  await page.goto(`${PAGE}/`);
+  await page.getByRole('link', { name: 'Change it' }).click();
+  const fill = async (old, fresh) => {
+    await page.getByLabel('Password as it is').fill(old);
+    await page.getByLabel('New password', { exact: true }).fill(fresh);
+    await page.getByLabel('New password again').fill(fresh);
+    await page.getByRole('button', { name: 'Change', exact: true }).click();
+  };
+  await fill('not this one', 'battery staple correct');
+  await page.getByText('That is not the password.').waitFor();
+  await shot(page, 'password-wrong');
+  await fill(password, 'battery staple correct');
+  await page.waitForURL(`${PAGE}/?done=password`);
+  password = 'battery staple correct';
+  await elsewhere.getByText('No longer live; reload the page').waitFor();
+  await elsewhere.goto(`${PAGE}/lines`);
+  await elsewhere.waitForURL(`${PAGE}/login?next=%2Flines`);
+  await elsewhere.context().close();
+});
+
 await step('the dashboard follows the box without a reload', async () => {
   await page.goto(`${PAGE}/`);
   await page.locator('[data-status][data-is=on]').waitFor();
@@ -254,7 +368,8 @@ await step('in the dark', async () => {
   await login(dark);
   await dark.locator('[data-status][data-is=on]').waitFor();
   await shot(dark, 'dark-dashboard');
-  for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-line', '/lines/1']]) {
+  for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-line', '/lines/1'],
+    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-password', '/password']]) {
     await dark.goto(PAGE + path);
     await shot(dark, name);
   }
@@ -271,6 +386,15 @@ await step('without script', async () => {
   await bare.getByRole('button', { name: 'Assign the line of account 2' }).click();
   await bare.getByText('Nobody is signed in to that account any more.').waitFor();
   await check(bare, 'without script');
+  await bare.goto(`${PAGE}/network/leases?q=192.0.2.102`);
+  await bare.getByText('Change').click();
+  await bare.getByRole('button', { name: 'End the lease' }).click();
+  await bare.getByText('The lease has ended.').waitFor();
+  await bare.goto(`${PAGE}/network/snippets?server=isc`);
+  await bare.getByText('vendor-class-identifier').waitFor();
+  assert.equal(await bare.getByRole('button', { name: 'Copy' }).count(), 0);
+  await bare.getByRole('button', { name: 'Ask as phones do' }).click();
+  await bare.getByText('Not all phones on eth1 find this box.').waitFor();
   await bare.context().close();
 });
 
@@ -280,7 +404,7 @@ await step('text at twice its size', async () => {
     await large.setViewportSize({ width: 320, height: 600 });
   }
   await login(large);
-  for (const path of ['/', '/phones', yealink, '/lines', '/lines/1']) {
+  for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/password']) {
     await large.goto(PAGE + path);
     await check(large, `${path} enlarged`);
   }
@@ -304,7 +428,7 @@ await step(`${VECTORS} hostile names on every page`, async () => {
   // All at the width where room is short; a sample where there is plenty.
   for (let n = width < 600 ? 0 : 3; n < Number(VECTORS); n += width < 600 ? 1 : 4) {
     const text = await tell(`/poison/${n}`);
-    for (const path of ['/', '/phones', yealink, '/lines', '/lines/1']) {
+    for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20']) {
       await page.goto(PAGE + path);
       await check(page, `${path} with ${text}`);
     }
