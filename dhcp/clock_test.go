@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,11 +34,13 @@ func (m *memClock) PutClock(_ context.Context, lease, wall time.Time) error {
 }
 
 // machine is a clock of the wall that can be set.
-type machine struct{ ahead time.Duration }
+type machine struct{ ahead atomic.Int64 }
 
-func (m *machine) now() time.Time { return time.Now().Round(0).Add(m.ahead) }
+func (m *machine) now() time.Time {
+	return time.Now().Round(0).Add(time.Duration(m.ahead.Load()))
+}
 
-func (m *machine) set(t time.Time) { m.ahead = t.Sub(time.Now().Round(0)) }
+func (m *machine) set(t time.Time) { m.ahead.Store(int64(t.Sub(time.Now().Round(0)))) }
 
 func clockOf(t *testing.T, store ClockStore, m *machine) *Clock {
 	t.Helper()
