@@ -90,7 +90,7 @@ func TestMDNS(t *testing.T) {
 		// dig takes an answer from the address that it asked only, so what
 		// the box says to it is read from the wire.
 		capture := n.start("tshark", ns, "tshark", "-l", "-i", "e0", "-f", "udp src port 5353 and not udp dst port 5353", "-T", "fields", "-e", "dns.a", "-e", "dns.resp.ttl")
-		n.eventually(10*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
+		n.eventually(30*time.Second, "tshark to capture", func() bool { return strings.Contains(capture.out.String(), "Capturing") })
 		n.eventually(15*time.Second, "dig to be answered", func() bool {
 			_, _ = n.try(5*time.Second, ns, "dig", "+tries=1", "+time=1", "-p", "5353", "@224.0.0.251", "patchbay.local", "A")
 			return strings.Contains(capture.out.String(), boxLAN+"\t10\n")
