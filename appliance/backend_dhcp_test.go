@@ -20,6 +20,13 @@ import (
 // addressBox is a box with its database and DHCP server, which does not run.
 func addressBox(t *testing.T, state string) *Appliance {
 	t.Helper()
+	return addressBoxWith(t, state, func(p dhcp.Prober) dhcp.Prober { return p })
+}
+
+// addressBoxWith is addressBox with another look at the network, and further
+// networks.
+func addressBoxWith(t *testing.T, state string, look func(dhcp.Prober) dhcp.Prober, more ...LAN) *Appliance {
+	t.Helper()
 	cfg := Default()
 	cfg.Box.State = state
 	cfg.LANs = []LAN{{
@@ -27,10 +34,12 @@ func addressBox(t *testing.T, state string) *Appliance {
 		Pools: []string{"192.0.2.100-192.0.2.199"}, Lease: time.Hour,
 		Reservations: []Reservation{{mac.Addr{0, 0, 0x5e, 0, 0x53, 9}, netip.MustParseAddr("192.0.2.90")}},
 	}}
+	cfg.LANs = append(cfg.LANs, more...)
 	log := slog.New(slog.DiscardHandler)
 	a := &Appliance{cfg: cfg, log: log, now: time.Now, watchdog: systemd.NewWatchdog(nil, log), changed: make(chan struct{}, 1)}
 	a.opt.ListenDHCP = func(LAN) (dhcp.PacketConn, dhcp.Prober, error) {
-		return dhcp.ListenLoopback(netip.MustParseAddrPort("127.0.0.1:0"))
+		conn, prober, err := dhcp.ListenLoopback(netip.MustParseAddrPort("127.0.0.1:0"))
+		return conn, look(prober), err
 	}
 	for _, build := range []func(context.Context) error{a.openStore, a.buildInventory, a.buildDHCP} {
 		if err := build(t.Context()); err != nil {

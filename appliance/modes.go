@@ -118,15 +118,6 @@ func (b backend) dhcpTrouble(c *condition, d lanServer) {
 	}
 }
 
-// maker names who made an interface, if the catalogue knows; empty if not.
-func (a *Appliance) maker(m mac.Addr) string {
-	if m.IsZero() {
-		return ""
-	}
-	_, _, vendor, _, _, _ := a.catalog.Boot(m, "", "", nil, netip.Addr{}, 80, "")
-	return a.vendorTitle(vendor)
-}
-
 // untakenOffers is a client that takes no offer.
 type untakenOffers struct {
 	iface  string

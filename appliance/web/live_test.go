@@ -170,6 +170,21 @@ func TestDashboardIsLive(t *testing.T) {
 	}
 }
 
+func TestNetworkIsLive(t *testing.T) {
+	s, f, c := liveOffice(t)
+	events, _ := listen(t, c, base(s)+"/network/events")
+	for _, name := range []string{"others-0", "addresses-0", "switch-0", "others-2", "recent"} {
+		expect(t, events, "swap-"+name)
+	}
+	f.mu.Lock()
+	one := &f.snapshot.Interfaces[1]
+	one.Mode, one.Stopped = "serve", true
+	f.mu.Unlock()
+	if e := expect(t, events, "swap-others-1"); !strings.Contains(e.data, "makes no offers here") || !strings.Contains(e.data, `value="eth2"`) {
+		t.Errorf("other servers %q", e.data)
+	}
+}
+
 func TestListIsLive(t *testing.T) {
 	s, f, c := liveOffice(t)
 	events, _ := listen(t, c, base(s)+"/phones/events?q=vvx")
