@@ -37,12 +37,11 @@ func PrintStatus(ctx context.Context, w io.Writer, socket string) error {
 	}
 	n := s.Phones
 	t.row("phones", fmt.Sprintf("%d: %d signed in, %d onboarded, %d offline, %d never registered", n.Total, n.SignedIn, n.Onboarded, n.Offline, n.Seen))
-	for _, p := range s.Pools {
-		t.row("addresses", fmt.Sprintf("%d of %d used, %v to %v on %s", p.Used, p.Size, p.First, p.Last, p.Interface))
+	troubles, err := c.Troubles(ctx)
+	if err != nil {
+		return err
 	}
-	for _, n := range s.Neighbors {
-		t.row("neighbour", n.Interface+" hangs on "+n.Words())
-	}
+	t.network(s, troubles)
 	t.row("calls", fmt.Sprintf("%d now", len(s.Calls)))
 	for _, call := range s.Calls {
 		t.row("", callWords(call, s.Now))

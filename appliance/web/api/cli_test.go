@@ -19,7 +19,8 @@ func TestPrint(t *testing.T) {
 	}{
 		{"status", func(ctx context.Context, w *bytes.Buffer, s string) error { return PrintStatus(ctx, w, s) }, []string{
 			"office-12, version 0.1.0, running for 1 d 2 h", "gw.example.com:5061, DOWN for 1 min 30 s: no route to host", "NOT registered at the gateway: 403 Forbidden",
-			"1: 1 signed in", "1 of 100 used, 192.0.2.100 to 192.0.2.199 on eth1", "EMERGENCY, ringing for 5 s", "CRITICAL: The gateway can't be reached.", "Check the way to the Internet.",
+			"1: 1 signed in", "eth1, 192.0.2.1/24, DHCP: serve, STOPPED by another server", "the DHCP server 192.0.2.254 at 00:00:5e:00:53:99, made by Example",
+			"the DHCP server 192.0.2.253, was seen", "00:00:5e:00:53:01 got no offer (12 times)", "1 of 100 used, 192.0.2.100 to 192.0.2.199 on eth1", "EMERGENCY, ringing for 5 s", "CRITICAL: The gateway can't be reached.", "Check the way to the Internet.",
 		}},
 		{"phones", func(ctx context.Context, w *bytes.Buffer, s string) error { return PrintPhones(ctx, w, s, "") }, []string{
 			"00:00:5e:00:53:01", "Yealink SIP-T46U", "192.0.2.101", "signed-in", "Anna",

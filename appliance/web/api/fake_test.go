@@ -64,6 +64,10 @@ func (f *fake) Snapshot() Snapshot {
 		Problems: Problems{{Code: "gateway-down", Severity: health.Critical, Since: at, Text: "The gateway can't be reached.", Fix: "Check the way to the Internet."}},
 		Calls:    []Call{{ID: "c1", From: Party{MAC: known, Number: "201", Name: "Anna\x1b[2J"}, To: Party{Number: "112"}, Via: "gateway", Start: at.Add(-5 * time.Second), Emergency: true}},
 		Pools:    []Pool{{Interface: "eth1", First: netip.MustParseAddr("192.0.2.100"), Last: netip.MustParseAddr("192.0.2.199"), Used: 1, Size: 100}},
+		Interfaces: []Interface{{
+			Name: "eth1", Mode: "serve", Address: netip.MustParsePrefix("192.0.2.1/24"), Stopped: true,
+			Others: []OtherServer{{IP: netip.MustParseAddr("192.0.2.254"), MAC: other, Vendor: "Example\x1b[2J", Seen: at}, {IP: netip.MustParseAddr("192.0.2.253"), Seen: at}},
+		}},
 	}
 	s.Phones.Add(SignedIn)
 	return s

@@ -123,12 +123,14 @@ func TestClient(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 	s, err := c.Snapshot(ctx)
 	same("snapshot", f.Snapshot(), s, err)
+	troubles, err := c.Troubles(ctx)
+	same("troubles", f.Troubles(), troubles, err)
 	p, err := c.Phones(ctx, Query{Text: "a&b", State: SignedIn, Offset: 3, Limit: 4})
 	same("phones", Phones{Phones: []Phone{f.phone()}, Total: 1, Offset: 3}, p, err)
 	same("query", "phones {Text:a&b State:signed-in Offset:3 Limit:4}", f.did(), nil)
