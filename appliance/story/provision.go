@@ -43,7 +43,12 @@ var provisionWords = map[Code]func(Args) string{
 	NotFound:   with("asked for %s by %v, which does not exist; that is normal", file, via),
 	Refused:    with("%v was refused %s by %v", ip, file, via),
 	Uploaded:   with("sent %s by %v, %d bytes", file, via, size),
-	Identified: func(a Args) string { return fmt.Sprintf("is a %v with firmware %s", model(a), a.Firmware) },
+	Identified: func(a Args) string {
+		if a.Firmware == "" { // a boot loader tells its own version only
+			return fmt.Sprintf("is a %v", model(a))
+		}
+		return fmt.Sprintf("is a %v with firmware %s", model(a), a.Firmware)
+	},
 	Window:     func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
 }
 
