@@ -39,17 +39,17 @@ var provisionWords = map[Code]func(Args) string{
 		}
 		return s
 	},
-	Unchanged:  with("asked for %s by %v and has the newest already", file, via),
-	NotFound:   with("asked for %s by %v, which does not exist; that is normal", file, via),
-	Refused:    with("%v was refused %s by %v", ip, file, via),
-	Uploaded:   with("sent %s by %v, %d bytes", file, via, size),
+	Unchanged: with("asked for %s by %v and has the newest already", file, via),
+	NotFound:  with("asked for %s by %v, which does not exist; that is normal", file, via),
+	Refused:   with("%v was refused %s by %v", ip, file, via),
+	Uploaded:  with("sent %s by %v, %d bytes", file, via, size),
 	Identified: func(a Args) string {
 		if a.Firmware == "" { // a boot loader tells its own version only
 			return fmt.Sprintf("is a %v", model(a))
 		}
 		return fmt.Sprintf("is a %v with firmware %s", model(a), a.Firmware)
 	},
-	Window:     func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
+	Window: func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
 }
 
 var provisionReasons = map[Reason]string{
