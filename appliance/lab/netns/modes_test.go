@@ -112,7 +112,10 @@ func TestRelayMode(t *testing.T) {
 			b := startModes(t, n, `dhcp = "relay"`+"\n"+`relay_to = ["`+natInside+`"]`)
 			phone, env := n.client(n.addPhone(macPhone), "yealink")
 			n.told(env, "serverid="+boxLAN, fmt.Sprintf("opt160=%x", "http://"+boxLAN+"/"), "lease=120")
-			b.must("GET", "/phones/"+macPhone, nil)
+			n.eventually(5*time.Second, "the phone to be in the inventory", func() bool {
+				_, err := b.get("/phones/" + macPhone)
+				return err == nil
+			})
 			if got := string(b.must("GET", "/phones/"+macPhone, nil)); !strings.Contains(got, "relayed lease") {
 				t.Errorf("the evidence is no relayed lease: %s", got)
 			}
