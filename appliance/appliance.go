@@ -146,7 +146,8 @@ func (a *Appliance) openStore(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.db.Close)
-	return nil
+	a.ca, err = loadAuthority(dir, a.cfg.Box.Name)
+	return err
 }
 
 func (a *Appliance) buildInventory(ctx context.Context) (err error) {
@@ -240,13 +241,21 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.SIP.Port))
 	}
+	if a.cfg.SIP.TLSPort != 0 {
+		if cfg.TLS, err = a.phoneTLS(); err != nil {
+			return err
+		}
+		for _, l := range a.cfg.LANs {
+			cfg.ListenTLS = append(cfg.ListenTLS, netip.AddrPortFrom(l.Address, a.cfg.SIP.TLSPort))
+		}
+	}
 	registered := func(acc mac.Account, _ netip.Addr) {
 		a.ever.add(acc)
 		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
 	if err != nil {
-		return explainBind("SIP", "port "+strconv.Itoa(int(a.cfg.SIP.Port)), "sip.port", err)
+		return explainBind("SIP", "port "+strconv.Itoa(int(a.cfg.SIP.Port)), "sip.port or sip.tls_port", err)
 	}
 	a.closers = append(a.closers, a.endpoint.Close)
 	for _, b := range a.endpoint.Location().Bindings() {
@@ -357,9 +366,6 @@ func (a *Appliance) buildProvision(context.Context) error {
 }
 
 func (a *Appliance) buildPage(ctx context.Context) (err error) {
-	if a.ca, err = loadAuthority(a.cfg.Box.State, a.cfg.Box.Name); err != nil {
-		return err
-	}
 	names, addrs := a.hosts()
 	cert, err := a.ca.page(a.cfg.Box.State, a.now(), names, addrs)
 	if err != nil {

@@ -1,9 +1,11 @@
 package appliance
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -103,19 +105,24 @@ const renewBefore = 60 * 24 * time.Hour
 // valid and covers every name and address, else a new one. A browser that
 // was told to trust it is not asked again after a restart.
 func (a *authority) page(dir string, now time.Time, names []string, addrs []netip.Addr) (tls.Certificate, error) {
-	file := filepath.Join(dir, "page.pem")
+	return a.kept(filepath.Join(dir, "page.pem"), now, names, addrs, ecdsaKey)
+}
+
+// kept returns the certificate in a file while it is good, else a new one,
+// which takes its place there.
+func (a *authority) kept(file string, now time.Time, names []string, addrs []netip.Addr, newKey func() (crypto.Signer, error)) (tls.Certificate, error) {
 	if b, err := os.ReadFile(file); err == nil {
 		if pair, err := tls.X509KeyPair(b, b); err == nil && a.stillGood(pair.Leaf, now, names, addrs) {
 			return pair, nil
 		}
 	}
-	pair, err := a.leaf(now, names, addrs)
+	pair, err := a.leaf(now, names, addrs, newKey)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make the page's certificate: %w", err)
+		return tls.Certificate{}, fmt.Errorf("make the certificate %s: %w", file, err)
 	}
 	var text []byte
 	for _, der := range pair.Certificate {
@@ -124,6 +131,8 @@ func (a *authority) page(dir string, now time.Time, names []string, addrs []neti
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	return pair, writeDurably(file, text)
 }
+
+func ecdsaKey() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 func (a *authority) stillGood(leaf *x509.Certificate, now time.Time, names []string, addrs []netip.Addr) bool {
 	if leaf.CheckSignatureFrom(a.cert) != nil || now.After(leaf.NotAfter.Add(-renewBefore)) {
@@ -142,11 +151,11 @@ func (a *authority) stillGood(leaf *x509.Certificate, now time.Time, names []str
 	return true
 }
 
-// leaf makes a certificate for the page.
-func (a *authority) leaf(now time.Time, names []string, addrs []netip.Addr) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// leaf makes a certificate for a listener.
+func (a *authority) leaf(now time.Time, names []string, addrs []netip.Addr, newKey func() (crypto.Signer, error)) (tls.Certificate, error) {
+	key, err := newKey()
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make the page's key: %w", err)
+		return tls.Certificate{}, fmt.Errorf("make the key of a certificate: %w", err)
 	}
 	start := now.Add(-24 * time.Hour)
 	if start.Before(notBefore) { // the clock is not set yet
@@ -161,12 +170,15 @@ func (a *authority) leaf(now time.Time, names []string, addrs []netip.Addr) (tls
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
+	if _, ok := key.(*rsa.PrivateKey); ok {
+		template.KeyUsage |= x509.KeyUsageKeyEncipherment // of suites without forward secrecy
+	}
 	for _, ip := range addrs {
 		template.IPAddresses = append(template.IPAddresses, ip.AsSlice())
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make the page's certificate: %w", err)
+		return tls.Certificate{}, fmt.Errorf("make a certificate: %w", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}, nil
 }

@@ -25,7 +25,7 @@ func TestAuthorityStaysAndSignsTheLeaf(t *testing.T) {
 		t.Errorf("key file: %v, %v", info.Mode(), err)
 	}
 	for _, now := range []time.Time{time.Now(), time.Unix(0, 0)} { // and with a clock that was never set
-		pair, err := again.leaf(now, []string{"patchbay.local"}, []netip.Addr{netip.MustParseAddr("192.0.2.1")})
+		pair, err := again.leaf(now, []string{"patchbay.local"}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}, ecdsaKey)
 		if err != nil {
 			t.Fatal(err)
 		}

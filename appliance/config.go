@@ -79,6 +79,9 @@ type Provision struct {
 // SIP says where phones register.
 type SIP struct {
 	Port      uint16        `toml:"port"`
+	TLSPort   uint16        `toml:"tls_port"` // 0: no TLS
+	TLSMin    string        `toml:"tls_min"`  // "1.0" to "1.3"
+	TLSOld    bool          `toml:"tls_old"`  // suites without forward secrecy, and an RSA certificate
 	Transport string        `toml:"transport"`
 	Expires   time.Duration `toml:"expires"`
 }
@@ -121,7 +124,7 @@ func Default() Config {
 	return Config{
 		Box:       Box{Name: "patchbay", State: "/var/lib/patchbay", Country: "US", TimeZone: "UTC", Language: "en"},
 		Provision: Provision{HTTPPort: 80, TFTPPort: 69, Window: 5 * time.Minute},
-		SIP:       SIP{Port: 5060, Transport: "udp", Expires: 10 * time.Minute},
+		SIP:       SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", Expires: 10 * time.Minute},
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
 		Media:   Media{FirstPort: 20000, LastPort: 29999},
 		Gateway: Gateway{Register: true},
@@ -221,7 +224,7 @@ var knownKeys = []string{
 	"dhcp_rule.user_class", "dhcp_rule.circuit_id", "dhcp_rule.oui", "dhcp_rule.mac", "dhcp_rule.suppress",
 	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
 	"provision.http_port", "provision.tftp_port", "provision.window",
-	"sip.port", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
+	"sip.port", "sip.tls_port", "sip.tls_min", "sip.tls_old", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
 	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
 }
@@ -265,6 +268,8 @@ func (c *Config) Validate() error {
 	v.check(c.Provision.HTTPPort != 0, "provision.http_port", "0", "write 80, the port that phones ask at first")
 	v.check(c.Provision.Window >= time.Minute && c.Provision.Window <= 24*time.Hour, "provision.window", c.Provision.Window.String(), `write a time from "1m" to "24h"`)
 	v.check(c.SIP.Port != 0, "sip.port", "0", "write 5060")
+	v.check(c.SIP.TLSPort != c.SIP.Port, "sip.tls_port", strconv.Itoa(int(c.SIP.TLSPort)), "write another port than sip.port, such as 5061, or 0 for no TLS")
+	v.check(tlsVersions[c.SIP.TLSMin] != 0, "sip.tls_min", c.SIP.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)
 	v.check(c.SIP.Transport == "udp" || c.SIP.Transport == "tcp", "sip.transport", c.SIP.Transport, `write "udp" or "tcp"`)
 	v.check(c.SIP.Expires >= time.Minute && c.SIP.Expires <= 24*time.Hour, "sip.expires", c.SIP.Expires.String(), `write a time from "1m" to "24h"`)
 	v.check(c.Media.FirstPort >= 1024 && c.Media.FirstPort%2 == 0, "media.first_port", strconv.Itoa(int(c.Media.FirstPort)), "write an even number from 1024")

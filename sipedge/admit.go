@@ -91,7 +91,7 @@ func (e *Endpoint) writeRaw(b []byte, flow Flow, to netip.AddrPort) {
 		}
 		return
 	}
-	for _, l := range e.streams {
-		l.write(b, flow)
+	if err := e.gate.write(b, flow); err != nil {
+		e.log.Debug("answer", "peer", flow.Remote.String(), "err", err)
 	}
 }

@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -355,8 +356,12 @@ func newPhoneAgent(t testing.TB, rig *callRig, transport string, n byte) *agent 
 	if transport == "udp" {
 		conn, err = net.DialUDP("udp4", &net.UDPAddr{IP: ip.AsSlice()}, net.UDPAddrFromAddrPort(server))
 	} else {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: ip.AsSlice()}}
-		conn, err = d.Dial("tcp4", server.String())
+		d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: ip.AsSlice()}}
+		if transport == "tls" {
+			conn, err = tls.DialWithDialer(d, "tcp4", rig.ep.SecureAddrs()[0].String(), &tls.Config{InsecureSkipVerify: true})
+		} else {
+			conn, err = d.Dial("tcp4", server.String())
+		}
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func TestCorporaTorture(t *testing.T) {
 				continue
 			}
 			cases++
-			for _, network := range []string{"udp", "tcp"} {
+			for _, network := range []string{"udp", "tcp", "tls"} {
 				t.Run(set+"/"+cells[0]+"/"+network, func(t *testing.T) {
 					t.Parallel()
 					data, err := os.ReadFile(filepath.Join(root, "sip", set, cells[0]))
@@ -73,7 +73,7 @@ func torture(t *testing.T, network string, data []byte, allowed []string) {
 		ok = ok || a == best || strings.HasSuffix(a, "xx") && best != "" && a[0] == best[0]
 	}
 	// Without a length, and none is needed over UDP, a stream can't be read.
-	ok = ok || network == "tcp" && best == "400" && !bytes.Contains(data, []byte("Content-Length"))
+	ok = ok || network != "udp" && best == "400" && !bytes.Contains(data, []byte("Content-Length"))
 	if !ok {
 		t.Errorf("answered %q, allowed is %v", best, allowed)
 	}
@@ -100,7 +100,7 @@ func catchAnswers(t *testing.T, network string, e *Endpoint, data []byte) []stri
 	if headEnd(data) < 0 {
 		data = append(data, "\r\n"...) // cut short in the collection
 	}
-	if network == "tcp" {
+	if network != "udp" {
 		if _, err := p.conn.Write(data); err != nil {
 			t.Fatal(err)
 		}

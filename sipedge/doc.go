@@ -19,6 +19,10 @@
 // restores it: handlers of one Call-ID start as their requests arrived, one at
 // a time; only an INVITE that rings lets the others pass.
 //
+// Connections are bounded per source and overall. Those over which nobody has
+// registered go first, the silent before the others. TLS shakes hands where
+// the connection is read, so a slow peer holds up nobody.
+//
 // # PnP
 //
 // [PnP] hears the phones that ask by multicast where their configuration is. It
@@ -28,7 +32,7 @@
 //
 // # Goroutines
 //
-// One task per UDP socket reads it; one task per TCP socket accepts, and sipgo
+// One task per UDP socket reads it; one task per TCP or TLS socket accepts, and sipgo
 // reads each connection in a goroutine that ends with it; one task keeps house
 // once a second. PnP has one task per interface, and 64 answers at a time. [Endpoint.Close] waits for all handlers.
 //

@@ -3,6 +3,7 @@ package sipedge
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,11 @@ import (
 
 // EndpointConfig is what an [Endpoint] has to know beforehand.
 type EndpointConfig struct {
-	Listen  []netip.AddrPort // UDP and TCP on each; LAN addresses, not 0.0.0.0, as answers leave from the address that was asked
+	Listen []netip.AddrPort // UDP and TCP on each; LAN addresses, not 0.0.0.0, as answers leave from the address that was asked
+	// TLS is how TLS is spoken on the addresses of ListenTLS; see [PhoneTLS].
+	TLS       *tls.Config
+	ListenTLS []netip.AddrPort
+
 	Realm   string           // of the digest challenges
 	Expires time.Duration    // longest registration granted; 0 means an hour
 	Now     func() time.Time // nil means time.Now
@@ -52,6 +57,7 @@ type Endpoint struct {
 	location *Location
 	nonces   *nonces
 	limits   *limiter
+	gate     *streamGate
 	decoy    string
 
 	packets []*packetListener
@@ -91,6 +97,11 @@ func NewEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 			return nil, errors.Join(err, e.Close())
 		}
 	}
+	for _, addr := range cfg.ListenTLS {
+		if err := e.listenSecure(addr); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
 	e.location.moveTo(e.Addrs())
 	return e, nil
 }
@@ -122,6 +133,7 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 		return nil, fmt.Errorf("restore registrations: %w", err)
 	}
 	e.limits = newLimiter(cfg.Now, e.location.knows)
+	e.gate = newStreamGate(e.location.knows)
 	if err := e.build(); err != nil {
 		return nil, err
 	}
@@ -139,10 +151,9 @@ func (e *Endpoint) build() error {
 		sipgo.WithUserAgentDNSResolver(&net.Resolver{PreferGo: true, Dial: noDial}),
 		sipgo.WithUserAgentTransportLayerOptions(
 			sip.WithTransportLayerLogger(quiet),
-			sip.WithTransportLayerTransports(sip.TransportsConfig{TCP: &sip.TransportTCP{
-				WriteTimeout: 10 * time.Second,
-				DialerCreate: func(net.Addr) net.Dialer { return net.Dialer{ControlContext: neverDial} },
-			}}),
+			sip.WithTransportLayerTransports(sip.TransportsConfig{
+				TCP: acceptOnly(), TLS: &sip.TransportTLS{TransportTCP: acceptOnly()},
+			}),
 		),
 		sipgo.WithUserAgentTransactionLayerOptions(
 			sip.WithTransactionLayerLogger(quiet),
@@ -162,6 +173,14 @@ func (e *Endpoint) build() error {
 	e.ua = ua
 	e.server.OnNoRoute(func(req *sip.Request, tx sip.ServerTransaction) { e.dispatch.serve(req, tx) })
 	return nil
+}
+
+// acceptOnly is a transport of connections that phones open.
+func acceptOnly() *sip.TransportTCP {
+	return &sip.TransportTCP{
+		WriteTimeout: pongTime,
+		DialerCreate: func(net.Addr) net.Dialer { return net.Dialer{ControlContext: neverDial} },
+	}
 }
 
 // Handle sets the handler of a method. It must be called before the tasks
@@ -184,6 +203,17 @@ func (e *Endpoint) Addrs() []netip.AddrPort {
 	addrs := make([]netip.AddrPort, 0, len(e.packets))
 	for _, p := range e.packets {
 		addrs = append(addrs, p.local)
+	}
+	return addrs
+}
+
+// SecureAddrs returns the addresses on which TLS is spoken, with their real ports.
+func (e *Endpoint) SecureAddrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, s := range e.streams {
+		if s.tls != nil {
+			addrs = append(addrs, s.local)
+		}
 	}
 	return addrs
 }

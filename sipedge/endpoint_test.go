@@ -3,10 +3,17 @@ package sipedge
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/netip"
 	"strconv"
@@ -138,6 +145,7 @@ func (s *site) start(t testing.TB, prepare func(*Endpoint)) *Endpoint {
 	t.Helper()
 	e, err := NewEndpoint(t.Context(), EndpointConfig{
 		Listen: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, Realm: testRealm,
+		ListenTLS: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, TLS: PhoneTLS(tls.VersionTLS12, false, boxCertificate()),
 	}, s, s, s, s.bound, s.tell, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +156,20 @@ func (s *site) start(t testing.TB, prepare func(*Endpoint)) *Endpoint {
 	runEndpoint(t, e)
 	return e
 }
+
+// boxCertificate is made once: it takes no part in what is tested.
+var boxCertificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	tpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
 
 // runEndpoint runs the tasks until the test ends.
 func runEndpoint(t testing.TB, e *Endpoint) {
@@ -176,17 +198,25 @@ type peer struct {
 	conn net.Conn
 	r    *bufio.Reader // streams only
 	buf  [65536]byte
+
+	network string // empty: UDP
 }
 
 func dialPeer(t testing.TB, network string, e *Endpoint) *peer {
 	t.Helper()
-	conn, err := net.Dial(network, e.Addrs()[0].String())
+	var conn net.Conn
+	var err error
+	if network == "tls" {
+		conn, err = tls.Dial("tcp", e.SecureAddrs()[0].String(), &tls.Config{InsecureSkipVerify: true})
+	} else {
+		conn, err = net.Dial(network, e.Addrs()[0].String())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	p := &peer{t: t, conn: conn}
-	if network == "tcp" {
+	p := &peer{t: t, conn: conn, network: network}
+	if network != "udp" {
 		p.r = bufio.NewReader(conn)
 	}
 	return p
@@ -195,10 +225,7 @@ func dialPeer(t testing.TB, network string, e *Endpoint) *peer {
 func (p *peer) addr() netip.AddrPort { return addrPortOf(p.conn.LocalAddr()) }
 
 func (p *peer) transport() string {
-	if p.r != nil {
-		return "tcp"
-	}
-	return "udp"
+	return cmp.Or(p.network, "udp")
 }
 
 // send writes text with its line ends made right.
@@ -333,14 +360,22 @@ func (p *peer) register(slot, cseq int, callID string, extra ...string) string {
 func (p *peer) contact(slot int) string {
 	s := fmt.Sprintf("Contact: <sip:%s-%d@%s", phoneMAC.Hex(), slot, p.addr())
 	if p.r != nil {
-		s += ";transport=tcp"
+		s += ";transport=" + p.network
 	}
 	return s + ">"
 }
 
-// transports runs a test over both.
+// transports runs a test over all of them.
 func transports(t *testing.T, test func(t *testing.T, network string)) {
-	for _, network := range []string{"udp", "tcp"} {
+	for _, network := range []string{"udp", "tcp", "tls"} {
 		t.Run(network, func(t *testing.T) { test(t, network) })
 	}
+}
+
+// localOf is our address of a transport.
+func localOf(e *Endpoint, network string) netip.AddrPort {
+	if network == "tls" {
+		return e.SecureAddrs()[0]
+	}
+	return e.Addrs()[0]
 }

@@ -123,9 +123,12 @@ func (e *Endpoint) listens(local netip.AddrPort) bool {
 	return false
 }
 
-// connected says whether the connection of a flow is open. The pool takes a
-// reference, which is given back.
+// connected says whether the connection of a flow is open, and known to sipgo.
+// The pool takes a reference, which is given back.
 func (e *Endpoint) connected(f Flow) bool {
+	if !e.gate.open(f) {
+		return false
+	}
 	pool := e.ua.TransportLayer().Pool(f.Transport)
 	if pool == nil {
 		return false

@@ -14,10 +14,9 @@ const (
 	phoneRate, phoneBurst       = 2000, 4000
 	// Wrong passwords that reach the hash. A phone with an old password tries
 	// every half minute and is not slowed down.
-	guessRate, guessBurst       = 1.0 / 30, 10 // per user and source
-	sourceRate, sourceGuesses   = 1.0 / 6, 50  // per source
-	maxBuckets                  = 1 << 13
-	maxStreams, maxStreamsPerIP = 1000, 32
+	guessRate, guessBurst     = 1.0 / 30, 10 // per user and source
+	sourceRate, sourceGuesses = 1.0 / 6, 50  // per source
+	maxBuckets                = 1 << 13
 )
 
 // bucket is a token bucket that fills by the time of its last use.

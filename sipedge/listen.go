@@ -53,8 +53,25 @@ func listenTCP(addr netip.AddrPort) (net.Listener, error) {
 func (e *Endpoint) serveOn(conn net.PacketConn, l net.Listener) {
 	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr())})
 	if l != nil {
-		e.streams = append(e.streams, newStreamListener(e, l))
+		e.streams = append(e.streams, newStreamListener(e, l, nil))
 	}
+}
+
+// listenSecure binds TLS on one address.
+func (e *Endpoint) listenSecure(addr netip.AddrPort) error {
+	l, err := listenTCP(addr)
+	if err != nil {
+		return fmt.Errorf("bind sip tls %v: %w", addr, err)
+	}
+	e.serveSecure(l)
+	return nil
+}
+
+// serveSecure adds a listener whose connections are TLS.
+func (e *Endpoint) serveSecure(l net.Listener) {
+	secure := e.cfg.TLS.Clone()
+	secure.GetConfigForClient = noteHello
+	e.streams = append(e.streams, newStreamListener(e, l, secure))
 }
 
 // packetListener is the task that reads one UDP socket.

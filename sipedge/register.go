@@ -87,6 +87,7 @@ func (e *Endpoint) bind(r *Request, account mac.Account, contacts []contact) {
 		Expires: e.now().Add(time.Duration(granted) * time.Second),
 	}
 	old, result := e.location.put(b)
+	e.gate.trust(r.Flow)
 	switch result {
 	case outdated:
 		e.outOfOrder(r)

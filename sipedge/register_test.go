@@ -38,7 +38,7 @@ func TestRegister(t *testing.T) {
 		}
 		want := Binding{
 			Account: account(1), Contact: strings.Trim(p.contact(1)[len("Contact: "):], "<>"), Transport: network,
-			Source: p.addr(), Local: e.Addrs()[0], CallID: "reg-1", CSeq: 2,
+			Source: p.addr(), Local: localOf(e, network), CallID: "reg-1", CSeq: 2,
 			UserAgent: "Yealink SIP-T46U 108.86.0.20", Expires: b.Expires,
 		}
 		if diff := cmp.Diff(want, b, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {

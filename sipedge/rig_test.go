@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -93,6 +94,7 @@ func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig), hurr
 	var err error
 	rig.ep, err = NewEndpoint(t.Context(), EndpointConfig{
 		Listen: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, Realm: testRealm,
+		ListenTLS: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, TLS: PhoneTLS(tls.VersionTLS12, false, boxCertificate()),
 	}, rig.dir, rig, rig, func(mac.Account, netip.Addr) {}, rig.tell, log)
 	if err != nil {
 		t.Fatal(err)

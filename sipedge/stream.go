@@ -3,6 +3,7 @@ package sipedge
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 
 // How long a connection may keep us waiting.
 const (
+	handshakeTime    = 10 * time.Second       // of TLS
 	firstMessageTime = 30 * time.Second       // from the start, or from the first byte, to the end of a message
 	lingerTime       = 500 * time.Millisecond // for answers that are under way when the peer made a framing error
 	strangerIdle     = 5 * time.Minute        // between messages, if nobody is registered over it
@@ -28,31 +30,38 @@ type streamListener struct {
 	net.Listener
 	e     *Endpoint
 	local netip.AddrPort
+	tls   *tls.Config // nil: plain TCP
 
 	stopped atomic.Bool
 
-	mu    sync.Mutex
-	ctx   context.Context
-	conns map[*stream]struct{}
-	perIP map[netip.Addr]int
+	mu  sync.Mutex
+	ctx context.Context
 }
 
-func newStreamListener(e *Endpoint, l net.Listener) *streamListener {
-	return &streamListener{
-		Listener: l, e: e, local: addrPortOf(l.Addr()),
-		conns: make(map[*stream]struct{}), perIP: make(map[netip.Addr]int),
+func newStreamListener(e *Endpoint, l net.Listener, secure *tls.Config) *streamListener {
+	return &streamListener{Listener: l, e: e, local: addrPortOf(l.Addr()), tls: secure}
+}
+
+func (l *streamListener) transport() string {
+	if l.tls != nil {
+		return "tls"
 	}
+	return "tcp"
 }
 
 // String names the task.
-func (l *streamListener) String() string { return "sip tcp " + l.local.String() }
+func (l *streamListener) String() string { return "sip " + l.transport() + " " + l.local.String() }
 
 // Run accepts until ctx ends. Connections stay open until the endpoint is closed.
 func (l *streamListener) Run(ctx context.Context) error {
 	l.mu.Lock()
 	l.ctx = ctx
 	l.mu.Unlock()
-	err := l.e.server.ServeTCP(l)
+	serve := l.e.server.ServeTCP
+	if l.tls != nil {
+		serve = l.e.server.ServeTLS
+	}
+	err := serve(l)
 	if ctx.Err() != nil || l.stopped.Load() {
 		return nil
 	}
@@ -96,31 +105,26 @@ func (l *streamListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts a connection. It is nil if there are too many.
+// admit counts a connection. It is nil if there are too many. TLS shakes hands
+// when the connection is read, so that nobody waits for a slow peer.
 func (l *streamListener) admit(conn net.Conn) *stream {
-	remote := addrPortOf(conn.RemoteAddr())
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.conns) >= maxStreams || (l.perIP[remote.Addr()] >= maxStreamsPerIP && !l.e.location.knows(remote.Addr())) {
+	now := time.Now()
+	s := &stream{
+		Conn: conn, raw: conn, l: l, began: now, opened: now,
+		flow: Flow{Transport: l.transport(), Remote: addrPortOf(conn.RemoteAddr()), Local: addrPortOf(conn.LocalAddr())},
+	}
+	if l.tls != nil {
+		s.raw = &rawConn{Conn: conn}
+		s.Conn = tls.Server(s.raw, l.tls)
+	}
+	evicted, ok := l.e.gate.enter(s)
+	if evicted != nil {
+		_ = evicted.raw.Close() // its reader ends by it
+	}
+	if !ok {
 		return nil
 	}
-	s := &stream{
-		Conn: conn, l: l, began: time.Now(),
-		flow: Flow{Transport: "tcp", Remote: remote, Local: addrPortOf(conn.LocalAddr())},
-	}
-	l.conns[s] = struct{}{}
-	l.perIP[remote.Addr()]++
 	return s
-}
-
-func (l *streamListener) leave(s *stream) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.conns, s)
-	ip := s.flow.Remote.Addr()
-	if l.perIP[ip]--; l.perIP[ip] <= 0 {
-		delete(l.perIP, ip)
-	}
 }
 
 func (l *streamListener) stop() {
@@ -128,35 +132,35 @@ func (l *streamListener) stop() {
 	if err := l.Listener.Close(); err != nil {
 		l.e.log.Debug("close", "socket", l.String(), "err", err)
 	}
-	l.mu.Lock()
-	conns := make([]*stream, 0, len(l.conns))
-	for s := range l.conns {
-		conns = append(conns, s)
+	// At once: TLS says goodbye, and a peer that does not read makes that wait.
+	var closing sync.WaitGroup
+	for _, s := range l.e.gate.all(l) {
+		closing.Go(func() { _ = s.Close() }) // the reader of sipgo ends by it
 	}
-	l.mu.Unlock()
-	for _, s := range conns {
-		_ = s.Close() // the reader of sipgo ends by it
-	}
+	closing.Wait()
 }
 
 // stream is one connection as sipgo sees it: a sequence of whole messages that
 // were judged to be good. Only one goroutine reads.
 type stream struct {
-	net.Conn
-	l     *streamListener
-	flow  Flow
-	began time.Time // of the connection, or of the message that is being read
-	heard bool      // a whole message came
-	in    []byte    // read, not yet judged
-	out   []byte    // judged, not yet taken by sipgo
-	once  sync.Once
+	net.Conn          // TLS, if that is spoken
+	raw      net.Conn // below TLS
+	l        *streamListener
+	flow     Flow
+	opened   time.Time
+	began    time.Time   // of the connection, or of the message that is being read
+	heard    atomic.Bool // a whole message came
+	shaken   bool        // the TLS handshake is over
+	in       []byte      // read, not yet judged
+	out      []byte      // judged, not yet taken by sipgo
+	once     sync.Once
 }
 
 // Close closes the connection and tells the location that the flow is lost.
 func (s *stream) Close() error {
 	err := s.Conn.Close()
 	s.once.Do(func() {
-		s.l.leave(s)
+		s.l.e.gate.leave(s)
 		s.l.e.flowLost(s.flow)
 	})
 	return err
@@ -185,8 +189,28 @@ func (s *stream) Read(b []byte) (int, error) {
 	}
 }
 
+// shake makes the TLS handshake, once.
+func (s *stream) shake() error {
+	secure, ok := s.Conn.(*tls.Conn)
+	if !ok || s.shaken {
+		return nil
+	}
+	s.shaken = true
+	if err := s.SetDeadline(s.opened.Add(handshakeTime)); err != nil {
+		return err
+	}
+	if err := secure.Handshake(); err != nil {
+		s.l.e.handshakeFailed(s, err)
+		return err
+	}
+	return s.SetWriteDeadline(time.Time{})
+}
+
 // fill reads what the peer has sent.
 func (s *stream) fill() error {
+	if err := s.shake(); err != nil {
+		return err
+	}
 	for {
 		if err := s.SetReadDeadline(s.due()); err != nil {
 			return err
@@ -195,11 +219,11 @@ func (s *stream) fill() error {
 		s.in = append(s.in, make([]byte, 4096)...)
 		n, err := s.Conn.Read(s.in[had:])
 		s.in = s.in[:had+n]
-		if had == 0 && n > 0 && s.heard {
+		if had == 0 && n > 0 && s.heard.Load() {
 			s.began = time.Now() // the first bytes of a message
 		}
 		var timeout net.Error
-		if had+n == 0 && s.heard && errors.As(err, &timeout) && timeout.Timeout() && s.l.e.location.hasFlow(s.flow) {
+		if had+n == 0 && s.heard.Load() && errors.As(err, &timeout) && timeout.Timeout() && s.l.e.location.hasFlow(s.flow) {
 			continue // silent, but registered
 		}
 		return err
@@ -217,7 +241,7 @@ func (s *stream) drain() {
 
 // due is when the peer must have gone on.
 func (s *stream) due() time.Time {
-	if s.heard && len(s.in) == 0 {
+	if s.heard.Load() && len(s.in) == 0 {
 		return time.Now().Add(strangerIdle)
 	}
 	return s.began.Add(firstMessageTime)
@@ -259,7 +283,7 @@ func (s *stream) next() (more bool, err error) {
 	if len(s.in) < head+length {
 		return true, nil
 	}
-	s.heard = true
+	s.heard.Store(true)
 	for wait := s.l.e.limits.wait(s.flow.Remote.Addr()); wait > 0; wait = s.l.e.limits.wait(s.flow.Remote.Addr()) {
 		time.Sleep(wait) // TCP tells the sender to slow down
 	}
@@ -282,7 +306,9 @@ func (s *stream) skipKeepAlive() error {
 		return nil
 	}
 	s.in = s.in[:copy(s.in, s.in[n:])]
-	s.heard = s.heard || len(s.in) == 0
+	if len(s.in) == 0 {
+		s.heard.Store(true)
+	}
 	if n < 4 {
 		return nil
 	}
@@ -302,25 +328,4 @@ func contentLength(m *message) (n int, ok bool) {
 	}
 	u, err := strconv.ParseUint(v, 10, 31)
 	return int(u), err == nil
-}
-
-// write sends bytes over the connection of a flow, if it is one of ours.
-func (l *streamListener) write(b []byte, flow Flow) {
-	l.mu.Lock()
-	var conn *stream
-	for s := range l.conns {
-		if s.flow == flow {
-			conn = s
-		}
-	}
-	l.mu.Unlock()
-	if conn == nil {
-		return
-	}
-	if err := conn.SetWriteDeadline(time.Now().Add(pongTime)); err != nil {
-		return
-	}
-	if _, err := conn.Conn.Write(b); err != nil {
-		l.e.log.Debug("answer", "peer", flow.Remote.String(), "err", err)
-	}
 }

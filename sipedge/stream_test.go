@@ -1,12 +1,15 @@
 package sipedge
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,30 +122,45 @@ func TestStreamGarbage(t *testing.T) {
 	}
 }
 
-// TestTooManyConnections: one stranger's connections are bounded, and a phone
-// gets in beside them.
+// TestTooManyConnections: one stranger's connections are bounded; the oldest
+// has to go for a new one, and a phone gets in beside them and stays.
 func TestTooManyConnections(t *testing.T) {
-	s := newSite()
-	e := s.start(t, nil)
+	e := newSite().start(t, nil)
+	phone := dialPeer(t, "tcp", e)
+	if msg := phone.register(1, 1, "before"); !strings.HasPrefix(msg, "SIP/2.0 200") {
+		t.Fatal(msg)
+	}
 	stranger := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
-	open := 0
-	for range maxStreamsPerIP + 8 {
+	var conns []*peer
+	for range maxStrangersPerIP + 8 {
 		conn, err := stranger.Dial("tcp", e.Addrs()[0].String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		p := &peer{t: t, conn: conn}
+		p := &peer{t: t, conn: conn, r: bufio.NewReader(conn)}
+		conns = append(conns, p)
 		if _, err := conn.Write([]byte("\r\n\r\n")); err != nil {
-			continue
+			t.Fatal(err)
 		}
-		if p.receive(time.Second) == "\r\n" {
-			open++
+		b := make([]byte, 2)
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadFull(p.r, b); err != nil {
+			t.Fatalf("connection %d was not served: %v", len(conns), err)
 		}
 	}
-	if open != maxStreamsPerIP {
-		t.Errorf("%d connections were served, want %d", open, maxStreamsPerIP)
+	closed := 0
+	for _, p := range conns[:8] {
+		_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := p.r.ReadByte(); err == io.EOF || errors.Is(err, syscall.ECONNRESET) {
+			closed++
+		}
 	}
+	if closed != 8 {
+		t.Errorf("%d of the 8 oldest were closed", closed)
+	}
+	phone.send(phone.request("OPTIONS", "sip:box", "a", "still", 1))
+	phone.want(200)
 	p := dialPeer(t, "tcp", e)
 	if msg := p.register(1, 1, "beside"); !strings.HasPrefix(msg, "SIP/2.0 200") {
 		t.Error(msg)
@@ -185,10 +203,11 @@ func TestDue(t *testing.T) {
 		limit time.Duration
 	}{
 		{"nothing yet", &stream{began: began}, firstMessageTime / 2},
-		{"half a message", &stream{began: began, heard: true, in: []byte("OPTIONS")}, firstMessageTime / 2},
-		{"between messages", &stream{began: began, heard: true}, strangerIdle},
+		{"half a message", &stream{began: began, in: []byte("OPTIONS")}, firstMessageTime / 2},
+		{"between messages", &stream{began: began}, strangerIdle},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			test.s.heard.Store(test.name != "nothing yet")
 			if d := time.Until(test.s.due()); d > test.limit || d < test.limit-time.Second {
 				t.Errorf("due in %v, want %v", d, test.limit)
 			}

@@ -12,6 +12,7 @@ const (
 	RegisterRefused Code = "sip.register-refused" // Account, IP, Status, Reason
 	Resync          Code = "sip.resync"           // Account, Detail (event), Status
 	BadMessage      Code = "sip.bad-message"      // IP, Status, Detail
+	TLSFailed       Code = "sip.tls-failed"       // IP, Detail
 	CallOut         Code = "sip.call-out"         // Number, Call, Via
 	CallIn          Code = "sip.call-in"          // Number, Name, Call, Via
 	CallAnswered    Code = "sip.call-answered"    // Number, Call
@@ -58,6 +59,7 @@ var sipWords = map[Code]func(Args) string{
 	RegisterRefused: with("was refused registration (%d)", status),
 	Resync:          func(a Args) string { return fmt.Sprintf("was asked to fetch its configuration again (%s)", a.Detail) },
 	BadMessage:      func(a Args) string { return fmt.Sprintf("sent a SIP message that breaks the rules: %s", a.Detail) },
+	TLSFailed:       func(a Args) string { return "tried to connect by TLS, but " + a.Detail },
 	CallOut: func(a Args) string {
 		if a.Via == "gateway" {
 			return fmt.Sprintf("called %s through the gateway", a.Number)

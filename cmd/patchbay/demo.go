@@ -118,6 +118,7 @@ func demoConfig(state string, gateway *lab.Gateway) (appliance.Config, error) {
 	cfg.Provision.HTTPPort = freePort("tcp", demoBox, 8077)
 	cfg.Provision.TFTPPort = freePort("udp", demoBox, 6977)
 	cfg.SIP.Port = freePort("udp", demoBox, 5060)
+	cfg.SIP.TLSPort = freePort("tcp", demoBox, 5061)
 	cfg.Gateway = appliance.Gateway{
 		Address: gateway.Addr().String(), ServerName: gateway.ServerName(), Domain: gateway.Domain(), CA: ca, Register: true,
 	}

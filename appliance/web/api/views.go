@@ -266,7 +266,7 @@ type Entry struct {
 // troubles are the steps that should not have to be taken.
 var troubles = []story.Code{
 	story.Nak, story.Decline, story.NoOffer, story.Conflict, story.Refused,
-	story.RegisterRefused, story.Expired, story.FlowLost, story.BadMessage, story.CallFailed,
+	story.RegisterRefused, story.Expired, story.FlowLost, story.BadMessage, story.TLSFailed, story.CallFailed,
 }
 
 // Trouble reports whether the entry is worth a look by who asks why a phone
