@@ -22,8 +22,10 @@ func TestParseCrypto(t *testing.T) {
 		{"lifetime", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|2^20", nil},
 		{"lifetime as a number", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|1048576", nil},
 		{"empty MKI", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|2^20|1:0", nil},
-		{"MKI", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|2^20|1:4", ErrCryptoUnsupported},
-		{"MKI without lifetime", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|1:4", ErrCryptoUnsupported},
+		{"MKI", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|2^20|1:4", nil},
+		{"MKI without lifetime", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|1:4", nil},
+		{"MKI that does not fit", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|256:1", ErrCryptoSyntax},
+		{"MKI of letters", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|x:1", ErrCryptoSyntax},
 		{"MKI too long", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|1:129", ErrCryptoSyntax},
 		{"two keys", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "|1:1;inline:" + testKey + "|2:1", ErrCryptoUnsupported},
 		{"hint about the window", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + " WSH=1024", nil},
@@ -34,7 +36,7 @@ func TestParseCrypto(t *testing.T) {
 		{"unauthenticated", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + " UNAUTHENTICATED_SRTP", ErrCryptoUnsupported},
 		{"unencrypted RTCP", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + " UNENCRYPTED_SRTCP", ErrCryptoUnsupported},
 		{"unknown parameter", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + " foo=1", ErrCryptoUnsupported},
-		{"other suite", "1 AES_256_CM_HMAC_SHA1_80 inline:" + testKey, ErrCryptoSuite},
+		{"key of another suite", "1 AES_256_CM_HMAC_SHA1_80 inline:" + testKey, ErrCryptoSyntax},
 		{"F8", "1 F8_128_HMAC_SHA1_80 inline:" + testKey, ErrCryptoSuite},
 		{"short key", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey[:36], ErrCryptoSyntax},
 		{"long key", "1 AES_CM_128_HMAC_SHA1_80 inline:" + testKey + "AAAA", ErrCryptoSyntax},
@@ -89,5 +91,53 @@ func TestNewCrypto(t *testing.T) {
 	}
 	if _, err := NewCrypto(-1, SuiteSHA1_80); err == nil {
 		t.Error("negative tag accepted")
+	}
+}
+
+// TestSuites holds the length of key and salt of each suite by its RFC, and
+// that a key of ours is read back by the other side.
+func TestSuites(t *testing.T) {
+	for suite, octets := range map[string]int{
+		SuiteSHA1_80: 30, SuiteSHA1_32: 30, // RFC 4568 §6.2
+		SuiteAES256_80: 46, SuiteAES256_32: 46, "AES_CM_256_HMAC_SHA1_80": 46, // RFC 6188
+		SuiteAES128GCM: 28, SuiteAES256GCM: 44, // RFC 7714 §12: a salt of 96 bits
+	} {
+		c, err := NewCrypto(7, suite)
+		if err != nil || len(c.Key) != octets {
+			t.Errorf("%s: %d octets, err %v, want %d", suite, len(c.Key), err, octets)
+			continue
+		}
+		if got, err := ParseCrypto(c.String()); err != nil || !got.Equal(c) {
+			t.Errorf("%s: String does not read back: %v", suite, err)
+		}
+	}
+	withMKI := Crypto{Tag: 1, Suite: SuiteSHA1_80, Key: make([]byte, 30), MKI: []byte{0, 0, 1, 2}}
+	if got, err := ParseCrypto(withMKI.String()); err != nil || !got.Equal(withMKI) {
+		t.Errorf("%s reads back as %v, %v", withMKI, got, err)
+	}
+}
+
+func TestPick(t *testing.T) {
+	line := func(tag int, suite string) Crypto {
+		c, err := NewCrypto(tag, suite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for _, tt := range []struct {
+		name  string
+		offer []Crypto
+		want  int
+	}{
+		{"the longer tag", []Crypto{line(1, SuiteSHA1_32), line(2, SuiteSHA1_80)}, 2},
+		{"the first of two alike", []Crypto{line(3, SuiteSHA1_80), line(4, SuiteSHA1_80)}, 3},
+		{"AES-GCM of 256 bits before all", []Crypto{line(1, SuiteSHA1_80), line(2, SuiteAES128GCM), line(3, SuiteAES256_80), line(4, SuiteAES256GCM)}, 4},
+		{"the old name of AES-256", []Crypto{line(1, SuiteSHA1_32), line(2, "AES_CM_256_HMAC_SHA1_80")}, 2},
+	} {
+		got, ok := (&Audio{Cryptos: tt.offer}).Pick()
+		if !ok || got.Tag != tt.want {
+			t.Errorf("%s: picked %d, want %d", tt.name, got.Tag, tt.want)
+		}
 	}
 }

@@ -104,12 +104,12 @@ func Answer(offer, peer *SDP, at Anchor) (*SDP, error) {
 	return s, nil
 }
 
-// Pick chooses the line of an offer that we answer: the longer tag first, then
+// Pick chooses the line of an offer that we answer: the strongest suite, then
 // the offerer's order.
 func (a *Audio) Pick() (Crypto, bool) {
-	for _, suite := range []string{SuiteSHA1_80, SuiteSHA1_32} {
+	for _, su := range suites {
 		for _, c := range a.Cryptos {
-			if c.Suite == suite {
+			if got, err := c.suite(); err == nil && got.name == su.name {
 				return c, true
 			}
 		}

@@ -176,7 +176,9 @@ func (r *receiver) oversized() {
 	r.dropped.Malformed++
 }
 
-func (r *receiver) snapshot() Stats {
+// snapshot is what this half knows, and the rating of it all with what told
+// puts in.
+func (r *receiver) snapshot(told func(*Stats)) Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := Stats{
@@ -187,6 +189,8 @@ func (r *receiver) snapshot() Stats {
 		Dropped:      r.dropped,
 	}
 	r.meter.snapshot(&st)
+	told(&st)
+	r.meter.rateCall(&st)
 	return st
 }
 

@@ -241,10 +241,12 @@ func (f *flow) rtcp(b, scratch []byte, src netip.AddrPort, now time.Time) {
 	if moved {
 		f.learnt(src, true)
 	}
+	f.from.reports.heard(b, now)
 	b = scrubRTCP(scratch, b, &f.to.send.idle.cname)
 	if len(b) == 0 {
 		return
 	}
+	f.to.reports.passed(b, now)
 	if out, to, ok := f.to.send.putRTCP(b, now); ok {
 		f.to.write(f.to.cfg.Pair.RTCP, out, to)
 	}

@@ -164,7 +164,7 @@ func TestAudioCryptos(t *testing.T) {
 	a, _ := parse(t, sdp("v=0", "c=IN IP4 192.0.2.10", "m=audio 4000 RTP/SAVP 0",
 		"a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:AAAA",
 		"a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:"+testKey,
-		"a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:"+testKey+"|2^20|7:4",
+		"a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:"+testKey+"|2^20|1:1;inline:"+testKey+"|2^20|2:1",
 		"a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:"+testKey+"|2^20")).Audio()
 	if !a.Secure() || len(a.Cryptos) != 2 {
 		t.Fatalf("secure %v with %d usable lines, want true with 2", a.Secure(), len(a.Cryptos))

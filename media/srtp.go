@@ -12,12 +12,15 @@ const replayWindow = 128
 // newContext makes a context for one direction. It is not safe for concurrent
 // use.
 func newContext(c *Crypto) (*srtp.Context, error) {
-	profile, err := c.profile()
+	su, err := c.suite()
 	if err != nil {
 		return nil, err
 	}
-	return srtp.CreateContext(c.Key[:keyLen], c.Key[keyLen:], profile,
-		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow))
+	opt := []srtp.ContextOption{srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow)}
+	if len(c.MKI) > 0 {
+		opt = append(opt, srtp.MasterKeyIndicator(c.MKI))
+	}
+	return srtp.CreateContext(c.Key[:su.key], c.Key[su.key:], su.profile, opt...)
 }
 
 // opener authenticates and decrypts what one side sends. contexts holds, best

@@ -20,11 +20,22 @@ func newKey(t testing.TB, suite string) *Crypto {
 // far is the SRTP of another implementation's making: bare pion contexts.
 func far(t testing.TB, c *Crypto) *srtp.Context {
 	t.Helper()
-	profile, err := c.profile()
-	if err != nil {
-		t.Fatal(err)
+	layout := map[string]struct {
+		profile srtp.ProtectionProfile
+		key     int
+	}{
+		SuiteSHA1_80:   {srtp.ProtectionProfileAes128CmHmacSha1_80, 16},
+		SuiteSHA1_32:   {srtp.ProtectionProfileAes128CmHmacSha1_32, 16},
+		SuiteAES256_80: {srtp.ProtectionProfileAes256CmHmacSha1_80, 32},
+		SuiteAES256_32: {srtp.ProtectionProfileAes256CmHmacSha1_32, 32},
+		SuiteAES128GCM: {srtp.ProtectionProfileAeadAes128Gcm, 16},
+		SuiteAES256GCM: {srtp.ProtectionProfileAeadAes256Gcm, 32},
+	}[c.Suite]
+	var opt []srtp.ContextOption
+	if len(c.MKI) > 0 {
+		opt = append(opt, srtp.MasterKeyIndicator(c.MKI))
 	}
-	ctx, err := srtp.CreateContext(c.Key[:16], c.Key[16:], profile)
+	ctx, err := srtp.CreateContext(c.Key[:layout.key], c.Key[layout.key:], layout.profile, opt...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +77,17 @@ func opened(t testing.TB, o *opener, c *srtp.Context, ssrc uint32, from, n int) 
 }
 
 func TestOpener(t *testing.T) {
-	for _, suite := range []string{SuiteSHA1_80, SuiteSHA1_32} {
-		t.Run(suite, func(t *testing.T) {
+	for _, name := range []string{SuiteSHA1_80, SuiteSHA1_32, SuiteAES256_80, SuiteAES256_32, SuiteAES128GCM, SuiteAES256GCM, "MKI"} {
+		t.Run(name, func(t *testing.T) {
 			var o opener
+			suite := name
+			if name == "MKI" {
+				suite = SuiteSHA1_80
+			}
 			key := newKey(t, suite)
+			if name == "MKI" {
+				key.MKI = []byte{0, 0, 0, 1}
+			}
 			mustSet(t, o.set, key)
 			gw := far(t, key)
 			// 4 roll-overs, then the same key again, as a re-INVITE says it.

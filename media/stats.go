@@ -20,10 +20,18 @@ type Stats struct {
 	// Jitter is the interarrival jitter of RFC 3550 §A.8, MaxJitter the
 	// highest it was after the first second.
 	Jitter, MaxJitter time.Duration
-	// MOS is the listening quality that loss and codec allow, 1 to 4.5 by
-	// the E-model. 0 means unknown: less than a second of audio, or a codec
-	// without published impairment figures.
+	// Bursts counts losses that came together (RFC 3611 §4.7.2, Gmin 16),
+	// BurstPackets all packets within them, BurstLost the lost ones of those.
+	Bursts, BurstPackets, BurstLost uint64
+	// MOS is the quality that loss, its burstiness, delay and codec allow, 1
+	// to 4.5 by the E-model. 0 means unknown: less than a second of audio,
+	// or a codec without published impairment figures.
 	MOS float64
+	// RoundTrip is the way to the other side and back, by the last report
+	// that answered one of ours; 0: unknown.
+	RoundTrip time.Duration
+	// Reported is what the other side says of what it heard from us.
+	Reported Report
 	// Codec is the name of the last speech codec received, empty if unknown.
 	Codec string
 	// LastPacket and LastSent are zero before the first packet.
@@ -86,6 +94,7 @@ type meter struct {
 	rate      int
 	maxJitter time.Duration
 	epoch     time.Time
+	bursts    bursts
 
 	doneExpected, doneReceived, doneLost uint64
 }
@@ -109,6 +118,7 @@ func (m *meter) restart(ssrc uint32, seq uint16) {
 	m.started, m.ssrc, m.baseSeq, m.maxSeq = true, ssrc, uint32(seq), seq
 	m.cycles, m.badSeq, m.received = 0, 1<<16+1, 1
 	m.timed, m.jitter = false, 0
+	m.bursts.step(0)
 }
 
 func (m *meter) fold() {
@@ -122,6 +132,9 @@ func (m *meter) count(seq uint16) {
 	case delta < maxDropout:
 		if seq < m.maxSeq {
 			m.cycles += 1 << 16
+		}
+		if delta > 0 { // 0: the same packet twice
+			m.bursts.step(uint64(delta) - 1)
 		}
 		m.maxSeq = seq
 	case delta <= math.MaxUint16-maxMisorder:
@@ -181,7 +194,14 @@ func (m *meter) snapshot(st *Stats) {
 	st.Expected = m.doneExpected + m.expected()
 	st.Lost = m.doneLost + m.lost()
 	st.Jitter, st.MaxJitter = m.jitterTime(), m.maxJitter
-	st.MOS = mos(st.Codec, st.Expected, st.Loss())
+	t := m.bursts.total()
+	st.Bursts, st.BurstPackets, st.BurstLost = t.n, t.length, t.lost
+}
+
+// rateCall puts the rating in, when all else of st is known.
+func (m *meter) rateCall(st *Stats) {
+	loss := st.Loss()
+	st.MOS = mos(st.Codec, st.Expected, loss, m.bursts.ratio(loss), delay(st))
 }
 
 // impairment is what ITU-T G.113 Appendix I says of a codec: how much it costs
@@ -200,20 +220,38 @@ var impairments = map[string]impairment{
 	"ILBC": {10, 34},
 }
 
-// assumedDelay stands for the way from mouth to ear, which can't be seen from
-// here: 80 ms, an ordinary office call.
-const assumedDelay = 80.0
+// Delays from mouth to ear that can't be seen from here: what the two ends add
+// (packet, jitter buffer, speaker), and the whole way where no report tells
+// the round trip: 80 ms, an ordinary office call.
+const (
+	endsDelay    = 40 * time.Millisecond
+	assumedDelay = 80 * time.Millisecond
+)
 
-// mos is the E-model of ITU-T G.107 with all defaults but delay, codec and
-// loss. loss is 0 to 1.
-func mos(codec string, expected uint64, loss float64) float64 {
+// delay is the way from mouth to ear as far as it is known.
+func delay(st *Stats) time.Duration {
+	if st.RoundTrip == 0 {
+		return assumedDelay
+	}
+	// A jitter buffer settles at about twice the jitter.
+	return endsDelay + st.RoundTrip/2 + 2*min(st.Jitter, 100*time.Millisecond)
+}
+
+// mos is the E-model of ITU-T G.107 in the simplified form of Cole and
+// Rosenbluth (2001) for delay, with all other values at their defaults, and
+// with packet loss by G.107 §3.5. loss is 0 to 1.
+func mos(codec string, expected uint64, loss, burstR float64, delay time.Duration) float64 {
 	imp, ok := impairments[strings.ToUpper(codec)]
 	if !ok || expected < 50 {
 		return 0
 	}
 	ppl := loss * 100
-	id := 0.024 * assumedDelay
-	ieEff := imp.ie + (95-imp.ie)*ppl/(ppl+imp.bpl)
+	d := float64(delay) / float64(time.Millisecond)
+	id := 0.024 * d
+	if d > 177.3 {
+		id += 0.11 * (d - 177.3)
+	}
+	ieEff := imp.ie + (95-imp.ie)*ppl/(ppl/burstR+imp.bpl)
 	r := 93.2 - id - ieEff
 	switch {
 	case r <= 0:

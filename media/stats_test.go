@@ -113,10 +113,22 @@ func TestMOS(t *testing.T) {
 		{"no codec is unknown", "", 1000, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := mos(tt.codec, tt.expected, tt.loss); math.Abs(got-tt.want) > 0.02 {
+			if got := mos(tt.codec, tt.expected, tt.loss, 1, assumedDelay); math.Abs(got-tt.want) > 0.02 {
 				t.Errorf("mos = %.3f, want %.2f", got, tt.want)
 			}
 		})
+	}
+	for _, tt := range []struct {
+		name   string
+		burstR float64
+		delay  time.Duration
+	}{
+		{"losses in a row are heard more", 3, assumedDelay},
+		{"a long way spoils a conversation", 1, 400 * time.Millisecond},
+	} {
+		if got, plain := mos("PCMU", 1000, 0.05, tt.burstR, tt.delay), mos("PCMU", 1000, 0.05, 1, assumedDelay); got >= plain-0.05 {
+			t.Errorf("%s: %.2f, against %.2f", tt.name, got, plain)
+		}
 	}
 	if got := (Stats{}).Loss(); got != 0 {
 		t.Errorf("loss of nothing = %v", got)

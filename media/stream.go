@@ -47,6 +47,7 @@ type Stream struct {
 	cfg     StreamConfig
 	send    sender
 	recv    receiver
+	reports reports
 	codecs  atomic.Pointer[payloads]
 	running atomic.Bool
 	poke    chan struct{} // something changed, a packet may be due
@@ -162,6 +163,18 @@ func (s *Stream) SetCodecs(local, remote []Codec) {
 	s.codecs.Store(&payloads{local: local, remote: remote})
 	s.send.setUnused(local, remote)
 	s.recv.setCodecs(local, remote)
+	s.reports.setClock(speechClock(remote))
+}
+
+// speechClock is the clock of the first codec that carries speech, in Hz; 0
+// if there is none.
+func speechClock(list []Codec) int {
+	for _, c := range list {
+		if c.Speech() {
+			return c.Rate
+		}
+	}
+	return 0
 }
 
 // Apply takes all of the above from the two descriptions that were exchanged
@@ -204,7 +217,7 @@ func (s *Stream) wake() {
 
 // Stats is a copy of what was counted and measured so far.
 func (s *Stream) Stats() Stats {
-	st := s.recv.snapshot()
+	st := s.recv.snapshot(s.reports.snapshot)
 	s.send.snapshot(&st)
 	return st
 }
