@@ -68,7 +68,7 @@ func (s *sender) due(after time.Duration) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at := s.nextRTP(after)
-	if s.ready(&s.rtcp) {
+	if !s.mux && s.ready(&s.rtcp) {
 		if t := s.rtcp.last.Add(after); t.Before(at) {
 			at = t
 		}
@@ -118,7 +118,7 @@ func (s *sender) keepRTP(b []byte, after time.Duration, now time.Time) ([]byte, 
 func (s *sender) keepRTCP(b []byte, after time.Duration, now time.Time) ([]byte, netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.natted || !s.ready(&s.rtcp) || now.Before(s.rtcp.last.Add(after)) {
+	if s.mux || !s.natted || !s.ready(&s.rtcp) || now.Before(s.rtcp.last.Add(after)) {
 		return nil, netip.AddrPort{}
 	}
 	b = append(b[:0], 2<<6, rtcpRR, 0, 1)

@@ -96,7 +96,11 @@ func Answer(offer, peer *SDP, at Anchor) (*SDP, error) {
 	s := header(at)
 	for i, m := range offer.media {
 		if i == a.index {
-			s.media = append(s.media, at.section(at.Port, a.Proto, list, d, b))
+			own := at.section(at.Port, a.Proto, list, d, b)
+			if a.Mux { // RFC 5761 §5.1.1: the answer takes it, or there is none
+				own.lines = append(own.lines, line{'a', "rtcp-mux"})
+			}
+			s.media = append(s.media, own)
 			continue
 		}
 		s.media = append(s.media, m.refused())

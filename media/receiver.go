@@ -22,6 +22,7 @@ type receiver struct {
 	natted    bool
 	armed     bool // SetCrypto was called
 	rtp, rtcp latch
+	mux       bool // RTCP comes where RTP comes (RFC 5761)
 	open      opener
 	meter     meter
 	formats   [128]format
@@ -139,7 +140,11 @@ func (r *receiver) takeRTCP(b []byte, src netip.AddrPort, now time.Time) (out []
 		r.dropped.Malformed++
 		return nil, false, false
 	}
-	if !r.admit(&r.rtcp, src, now) {
+	l := &r.rtcp
+	if r.mux {
+		l = &r.rtp
+	}
+	if !r.admit(l, src, now) {
 		return nil, false, false
 	}
 	if len(r.open.contexts) > 0 {
@@ -152,9 +157,25 @@ func (r *receiver) takeRTCP(b []byte, src netip.AddrPort, now time.Time) (out []
 		r.dropped.Rate++
 		return nil, false, false
 	}
-	moved = r.rtcp.accept(src, now)
+	moved = l.accept(src, now)
 	r.rtcpReceived++
 	return b, moved, true
+}
+
+func (r *receiver) setMux(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mux = on
+}
+
+// muxed says whether a packet of the RTP socket is RTCP (RFC 5761 §4).
+func (r *receiver) muxed(b []byte) bool {
+	if len(b) < 2 || b[1] < 192 || b[1] > 223 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mux
 }
 
 // admit is what can be said before any cryptography. mu is held.

@@ -214,7 +214,11 @@ func (f *flow) learnt(src netip.AddrPort, control bool) {
 	}
 }
 
-func (f *flow) rtp(b, _ []byte, src netip.AddrPort, now time.Time) {
+func (f *flow) rtp(b, scratch []byte, src netip.AddrPort, now time.Time) {
+	if f.from.recv.muxed(b) {
+		f.rtcp(b, scratch, src, now)
+		return
+	}
 	b, moved, ok := f.from.recv.takeRTP(b, src, now)
 	if !ok {
 		return
@@ -248,6 +252,6 @@ func (f *flow) rtcp(b, scratch []byte, src netip.AddrPort, now time.Time) {
 	}
 	f.to.reports.passed(b, now)
 	if out, to, ok := f.to.send.putRTCP(b, now); ok {
-		f.to.write(f.to.cfg.Pair.RTCP, out, to)
+		f.to.write(f.to.controlConn(), out, to)
 	}
 }

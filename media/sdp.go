@@ -118,6 +118,8 @@ type Audio struct {
 	Direction Direction
 	// Cryptos are the a=crypto lines that [ParseCrypto] accepts.
 	Cryptos []Crypto
+	// Mux says that its author can do RTCP on the port of RTP (RFC 5761).
+	Mux bool
 	// Ptime and MaxPtime are in milliseconds, 0 where not said.
 	Ptime, MaxPtime int
 
@@ -226,6 +228,8 @@ func (a *Audio) attribute(v string) {
 	switch name {
 	case "sendrecv", "sendonly", "recvonly", "inactive":
 		a.Direction = directionOf(name)
+	case "rtcp-mux":
+		a.Mux = true
 	case "ptime":
 		a.Ptime = milliseconds(value)
 	case "maxptime":

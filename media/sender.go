@@ -19,6 +19,7 @@ type sender struct {
 	armed     bool // SetCrypto was called
 	halted    bool // the SDP gives no address now
 	rtp, rtcp target
+	mux       bool // RTCP goes where RTP goes (RFC 5761)
 	seal      sealer
 	direction Direction
 
@@ -76,7 +77,7 @@ func (s *sender) learnt(to netip.AddrPort, control bool) bool {
 	defer s.mu.Unlock()
 	t := &s.rtp
 	if control {
-		t = &s.rtcp
+		t = s.control()
 	}
 	changed := t.to != to
 	t.to = to
@@ -163,12 +164,26 @@ func (s *sender) admit(ssrc uint32) bool {
 	return true
 }
 
+// control is where RTCP goes. mu is held.
+func (s *sender) control() *target {
+	if s.mux {
+		return &s.rtp
+	}
+	return &s.rtcp
+}
+
+func (s *sender) setMux(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mux = on
+}
+
 // putRTCP is the same for RTCP; b has been scrubbed.
 func (s *sender) putRTCP(b []byte, now time.Time) (out []byte, to netip.AddrPort, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.ready(&s.rtcp):
+	case !s.ready(s.control()):
 		s.dropped.NotConnected++
 		return nil, to, false
 	case s.halted: // RFC 3264 §8.4: nor RTCP to 0.0.0.0
@@ -185,8 +200,8 @@ func (s *sender) putRTCP(b []byte, now time.Time) (out []byte, to netip.AddrPort
 		return nil, to, false
 	}
 	s.rtcpSent++
-	s.rtcp.last = now
-	return out, s.rtcp.to, true
+	s.control().last = now
+	return out, s.control().to, true
 }
 
 func (s *sender) failed() {

@@ -49,6 +49,7 @@ type Stream struct {
 	recv    receiver
 	reports reports
 	codecs  atomic.Pointer[payloads]
+	mux     atomic.Bool
 	running atomic.Bool
 	poke    chan struct{} // something changed, a packet may be due
 }
@@ -177,6 +178,21 @@ func speechClock(list []Codec) int {
 	return 0
 }
 
+// SetMux says whether both sides agreed to RTCP on the port of RTP (RFC 5761).
+func (s *Stream) SetMux(on bool) {
+	s.mux.Store(on)
+	s.send.setMux(on)
+	s.recv.setMux(on)
+}
+
+// controlConn is the socket that RTCP is sent from.
+func (s *Stream) controlConn() PacketConn {
+	if s.mux.Load() {
+		return s.cfg.Pair.RTP
+	}
+	return s.cfg.Pair.RTCP
+}
+
 // Apply takes all of the above from the two descriptions that were exchanged
 // with this side: local is ours, remote theirs, whoever offered. It fails with
 // [ErrNoCommonCodec] where one has no audio, and with [ErrNoCommonCrypto]
@@ -202,6 +218,7 @@ func (s *Stream) Apply(local, remote *SDP) error {
 		return err
 	}
 	s.SetCodecs(ours.Codecs, theirs.Codecs)
+	s.SetMux(ours.Mux && theirs.Mux)
 	s.SetDirection(ours.Direction.And(theirs.Direction.Reverse()))
 	s.SetRemote(theirs.RTP(), theirs.RTCP)
 	return nil
