@@ -3,6 +3,7 @@ package media
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -29,6 +30,9 @@ type receiver struct {
 	rtpLimit  limiter
 	rtcpLimit limiter
 
+	expected time.Time // since when audio is due; zero: it is not
+	pauses   pauses
+
 	codec        string
 	received     uint64
 	rtcpReceived uint64
@@ -38,8 +42,9 @@ type receiver struct {
 
 // format is what the meter must know of a payload type.
 type format struct {
-	name string
-	rate int // 0: its time stamps tell nothing
+	name  string
+	rate  int  // 0: its time stamps tell nothing
+	quiet bool // comfort noise
 }
 
 func (r *receiver) init(cfg StreamConfig) {
@@ -87,7 +92,7 @@ func (r *receiver) setCodecs(local, remote []Codec) {
 
 func formatOf(c Codec) format {
 	if !c.Speech() {
-		return format{}
+		return format{quiet: strings.EqualFold(c.Name, "CN")}
 	}
 	return format{name: c.Name, rate: c.Rate}
 }
@@ -123,6 +128,7 @@ func (r *receiver) takeRTP(b []byte, src netip.AddrPort, now time.Time) (out []b
 	if f.rate != 0 {
 		r.codec = f.name
 	}
+	r.pauses.note(binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:]), f)
 	r.meter.note(binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[4:]), f.rate, now)
 	r.received++
 	r.last = now

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"time"
 )
 
 // Learn says from whom a stream accepts packets when the address in the SDP
@@ -154,7 +155,10 @@ func (s *Stream) SetCrypto(send, recv *Crypto) error {
 // SetDirection says what we do towards this side: what our last SDP to it
 // said. Without the sending, nothing but keep-alives is sent; what it still
 // sends is passed on, for resuming must not cost the first word.
-func (s *Stream) SetDirection(ours Direction) { s.send.setDirection(ours) }
+func (s *Stream) SetDirection(ours Direction) {
+	s.send.setDirection(ours)
+	s.recv.expect(ours.Receives(), time.Now())
+}
 
 // SetCodecs says which numbers were agreed with this side: local are the
 // codecs of our own SDP to it, remote those of its SDP to us. When both legs
@@ -231,6 +235,12 @@ func (s *Stream) wake() {
 	default:
 	}
 }
+
+// Silence is how long audio that is due from this side has not come: since the
+// last packet, or since it was agreed. It is 0 where none is due: on hold,
+// before there is a description, and from a side that stops sending when
+// nobody speaks (comfort noise, or time stamps that account for a pause).
+func (s *Stream) Silence(now time.Time) time.Duration { return s.recv.silence(now) }
 
 // Stats is a copy of what was counted and measured so far.
 func (s *Stream) Stats() Stats {
