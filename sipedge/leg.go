@@ -90,6 +90,7 @@ type leg struct {
 	sent     *media.SDP // the last description that we sent and that holds
 	lastSent []byte     // bytes of the last one, whether it held or not
 	key      *media.Crypto
+	mute     bool // its audio stays away, and that was said
 
 	mu        sync.Mutex
 	cseq      uint32 // of our requests

@@ -38,9 +38,11 @@ type BindingStore interface {
 	Delete(a mac.Account)
 }
 
-// CallStore keeps the call detail record. Add returns at once.
+// CallStore keeps the call detail record. Its methods return at once.
 type CallStore interface {
 	Add(r CallRecord)
+	// Report adds what a phone says of a call, which may not be stored yet.
+	Report(r PhoneReport)
 }
 
 // CallRecord is one call as it is written when it ends, whatever its end.
@@ -66,14 +68,6 @@ type Party struct {
 	Account mac.Account
 	Number  string
 	Name    string
-}
-
-// LegQuality is what was measured on the packets received on one leg.
-type LegQuality struct {
-	Received uint64
-	Lost     uint64
-	Jitter   time.Duration
-	MOS      float64 // 0 if not measured, else 1 to 4.5 (ITU-T G.107 E-model)
 }
 
 // Location knows where the accounts are registered. It is in memory; the

@@ -1,7 +1,6 @@
 package sipedge
 
 import (
-	"fmt"
 	"time"
 
 	"patchbay/appliance/story"
@@ -55,7 +54,7 @@ func (c *call) active() ActiveCall {
 	r := c.record
 	return ActiveCall{
 		ID: r.ID, Start: r.Start, Answered: r.Answered, From: r.From, To: r.To,
-		Dialled: r.Dialled, Via: r.Via, Emergency: r.Emergency,
+		Dialled: r.Dialled, Via: r.Via, Emergency: r.Emergency, A: r.A, B: r.B,
 	}
 }
 
@@ -141,34 +140,4 @@ func (c *call) stories(r CallRecord, e *StatusError) {
 	}
 	c.tellQuality(c.a, d)
 	c.tellQuality(c.b, d)
-}
-
-// tellQuality says on the story of a phone how its call sounded: what came
-// from it, and what came for it.
-func (c *call) tellQuality(l *leg, d time.Duration) {
-	if l.account.MAC.IsZero() || d < time.Second {
-		return
-	}
-	args := story.Args{Detail: "from the phone " + inWords(l) + "; for the phone " + inWords(c.other(l))}
-	if silent(l) || silent(c.other(l)) {
-		args.Reason = story.NoAudio
-	}
-	c.tell(l.account, story.Local, story.Quality, args)
-}
-
-func inWords(l *leg) string {
-	st := l.stream.Stats()
-	s := fmt.Sprintf("%d packets, %d lost, jitter %d ms", st.Received, st.Lost, st.Jitter.Milliseconds())
-	if st.MOS > 0 {
-		s += fmt.Sprintf(", MOS %.1f", st.MOS)
-	}
-	return s
-}
-
-func quality(l *leg) LegQuality {
-	if l == nil || l.stream == nil {
-		return LegQuality{}
-	}
-	st := l.stream.Stats()
-	return LegQuality{Received: st.Received, Lost: st.Lost, Jitter: st.Jitter, MOS: st.MOS}
 }

@@ -27,6 +27,7 @@ type callRig struct {
 
 	mu      sync.Mutex
 	records []CallRecord
+	reports []PhoneReport
 	events  []story.Event
 }
 
@@ -34,6 +35,12 @@ func (r *callRig) Add(c CallRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.records = append(r.records, c)
+}
+
+func (r *callRig) Report(p PhoneReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reports = append(r.reports, p)
 }
 
 func (r *callRig) tell(_ mac.Addr, e story.Event) {

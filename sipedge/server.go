@@ -43,11 +43,12 @@ type callTimes struct {
 	silence time.Duration
 	hold    time.Duration // on hold silence is what was agreed
 	watch   time.Duration // how often that is looked at
+	mute    time.Duration // how long audio that is due may stay away before it is said
 }
 
 var usualTimes = callTimes{
 	first: 8 * time.Second, firstEmergency: 5 * time.Second, ack: 32 * time.Second,
-	silence: 2 * time.Minute, hold: time.Hour, watch: 5 * time.Second,
+	silence: 2 * time.Minute, hold: time.Hour, watch: time.Second, mute: 3 * time.Second,
 }
 
 // Server routes and carries the calls of the site, between the phones of an
@@ -68,6 +69,7 @@ type Server struct {
 	ctx    context.Context // ends when nothing may be sent any more
 	cancel context.CancelFunc
 	loose  tracker // transactions that outlive their call
+	ids    recentCalls
 
 	mu       sync.Mutex
 	draining bool
@@ -115,6 +117,7 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 
 // handle registers the handlers of both sides.
 func (s *Server) handle() {
+	s.ep.Handle(sip.PUBLISH, s.publish)
 	for _, m := range []sip.RequestMethod{sip.INVITE, sip.ACK, sip.BYE, sip.INFO, sip.UPDATE, sip.PRACK, sip.REFER} {
 		s.ep.Handle(m, func(r *Request) { s.serve(r, false) })
 		if s.uplink != nil {
@@ -187,6 +190,7 @@ func (s *Server) find(r *Request, gateway bool) *leg {
 
 // adopt makes a dialog findable.
 func (s *Server) adopt(l *leg) {
+	s.ids.add(l.callID, l.account, l.call.id, s.now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dialogs[dialogKey{l.callID, l.localTag}] = l

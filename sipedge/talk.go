@@ -72,6 +72,7 @@ func (c *call) talk() error {
 				repeat.Reset(time.Hour) // until the next 2xx
 			}
 		case <-watch.C:
+			c.measured(time.Now())
 			if err := c.watch(time.Now()); err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ type ActiveCall struct {
 	Dialled   string
 	Via       string // "local", "gateway"
 	Emergency bool
+	A, B      LegQuality // so far; A towards the caller
 }
 
 // Calls returns the calls that ring or talk, oldest first.

@@ -177,6 +177,47 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// TestCallReports has what phones say before their call is written and after,
+// on disk and not.
+func TestCallReports(t *testing.T) {
+	db := fresh(t)
+	c := db.Calls()
+	heard := sipedge.Heard{By: "vq-rtcpxr", Loss: 0.07, Jitter: 9 * time.Millisecond, MOS: 3.9}
+	said := call(1)
+	said.To.Account = mac.Account{MAC: phoneMAC(7), Slot: 2}
+	said.B = sipedge.LegQuality{Codec: "PCMA", Received: 5, RoundTrip: time.Millisecond, Reported: sipedge.Heard{By: "rtcp", Loss: 0.5}}
+	report := func(a mac.Account) { c.Report(sipedge.PhoneReport{Call: said.ID, Account: a, At: noon, Heard: heard}) }
+	want := said
+	check := func(when string) {
+		t.Helper()
+		got, err := c.List(t.Context(), mac.Addr{}, time.Time{}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]sipedge.CallRecord{want}, got, compare); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	report(said.From.Account)
+	if err := c.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.Add(said)
+	want.A.Reported = heard
+	check("a report before its call")
+	if err := c.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	report(said.To.Account)
+	report(mac.Account{MAC: phoneMAC(9), Slot: 1}) // had no part in it
+	want.B.Reported = heard
+	check("a report that is not written yet")
+	if err := c.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check("all on disk")
+}
+
 func TestCallsAreBounded(t *testing.T) {
 	db := fresh(t)
 	for n := range callsBuffer + 5 {
@@ -189,7 +230,7 @@ func TestCallsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, db, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-		INSERT INTO calls SELECT 'x' || i, i, 0, 0, '', 0, '', '', '', 0, '', '', '', '', 0, '', 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM n`, callsKept)
+		INSERT INTO calls SELECT 'x' || i, i, 0, 0, '', 0, '', '', '', 0, '', '', '', '', 0, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}' FROM n`, callsKept)
 	if err := db.calls.tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}

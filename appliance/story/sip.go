@@ -20,6 +20,9 @@ const (
 	CallFailed      Code = "sip.call-failed"      // Number, Call, Status, Reason
 	Emergency       Code = "sip.emergency"        // Number, Call, Via
 	Quality         Code = "rtp.quality"          // Call, Detail
+	AudioMissing    Code = "rtp.missing"          // Call, Duration, Name: phone, peer or gateway, whose audio it is
+	AudioBack       Code = "rtp.back"             // Call, Name
+	QualityReport   Code = "sip.quality-report"   // Call, Detail
 	PnpAsked        Code = "sip.pnp-asked"        // IP, Vendor, Model, Firmware
 	PnpTold         Code = "sip.pnp-told"         // IP, URL, Status
 	PnpSilent       Code = "sip.pnp-silent"       // IP, URL
@@ -50,6 +53,15 @@ const (
 	WindowByPnp     Reason = "window-pnp"
 )
 
+// whose names the side that audio comes from, seen from the phone of the story.
+var whose = map[string]string{"phone": "the phone", "peer": "the other phone", "gateway": "the gateway"}
+
+var whereToLook = map[string]string{
+	"phone":   "look at the phone's network port, or for a firewall between it and the box",
+	"peer":    "look at the other phone's network port, or for a firewall between it and the box",
+	"gateway": "look at the connection to the Internet: RTP of the gateway does not get in",
+}
+
 var sipWords = map[Code]func(Args) string{
 	Registered:      with("registered account %d from %v by %v", slot, ip, via),
 	Refreshed:       with("refreshed its registration of account %d", slot),
@@ -78,6 +90,11 @@ var sipWords = map[Code]func(Args) string{
 	CallFailed:   with("call with %s failed (%d)", number, status),
 	Emergency:    func(a Args) string { return fmt.Sprintf("EMERGENCY CALL to %s by %v", a.Number, a.Via) },
 	Quality:      func(a Args) string { return "sound of the call: " + a.Detail },
+	AudioMissing: func(a Args) string {
+		return fmt.Sprintf("no audio comes from %s for %s; %s", whose[a.Name], span(a.Duration), whereToLook[a.Name])
+	},
+	AudioBack:     func(a Args) string { return "audio comes from " + whose[a.Name] + " again" },
+	QualityReport: func(a Args) string { return "reported how the call sounded: " + a.Detail },
 	PnpAsked:     with("asked by SIP PnP where its configuration is, from %v", ip),
 	PnpTold: func(a Args) string {
 		if a.Status >= 300 {
