@@ -95,7 +95,7 @@ var sipWords = map[Code]func(Args) string{
 	},
 	AudioBack:     func(a Args) string { return "audio comes from " + whose[a.Name] + " again" },
 	QualityReport: func(a Args) string { return "reported how the call sounded: " + a.Detail },
-	PnpAsked:     with("asked by SIP PnP where its configuration is, from %v", ip),
+	PnpAsked:      with("asked by SIP PnP where its configuration is, from %v", ip),
 	PnpTold: func(a Args) string {
 		if a.Status >= 300 {
 			return fmt.Sprintf("was told by SIP PnP to fetch from %s and refused (%d)", a.URL, a.Status)
