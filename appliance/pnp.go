@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"patchbay/appliance/story"
@@ -58,5 +59,10 @@ func (d pnpDesk) Told(q sipedge.PnPQuestion, _ sipedge.PnPAnswer) {
 
 func (d pnpDesk) sighting(q sipedge.PnPQuestion, stored provision.Phone) (provision.Sighting, string, bool) {
 	claim := provision.Claim{Vendor: q.Vendor, Model: q.Model, Firmware: q.Version, Agent: q.UserAgent}
-	return d.a.catalog.Announce(q.MAC, claim, stored, q.Local, d.a.cfg.Provision.HTTPPort, d.a.cfg.Box.Language)
+	// The same address as DHCP tells on that network.
+	var lan LAN
+	if i := slices.IndexFunc(d.a.cfg.LANs, func(l LAN) bool { return l.Address == q.Local }); i >= 0 {
+		lan = d.a.cfg.LANs[i]
+	}
+	return d.a.catalog.Announce(q.MAC, claim, stored, q.Local, d.a.cfg.Provision.HTTPPort, d.a.cfg.language(lan))
 }

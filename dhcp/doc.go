@@ -23,11 +23,12 @@
 //     sends option 61 at one time and not at another keeps its address, as
 //     boot loaders and firmware of one phone differ in this.
 //   - A lease that we don't know is refused with a NAK in RENEWING, which was
-//     sent to us alone, and ignored in REBINDING and INIT-REBOOT.
+//     sent to us alone, and ignored in REBINDING and INIT-REBOOT. What comes
+//     through a relay is REBINDING, unless the relay says otherwise (RFC 5010).
 //   - An address that is reserved for a device is offered at its next
 //     DISCOVER; a lease in force is not cut short for it.
-//   - Options never go into sname and file (no option 52), because phones
-//     don't look there. What does not fit is left out, last wish first.
+//   - Options are read from sname and file (option 52), but never go there,
+//     because phones don't look there. What does not fit is left out, last wish first.
 //   - Plain BOOTP, hardware other than Ethernet, and relays on networks of
 //     which we have no addresses are not served.
 //   - A device that is neither known nor a phone is ignored while hundreds

@@ -28,6 +28,9 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 		return
 	}
 	r.at, r.toAll, r.ask.Server = s.now(), toAll, s.cfg.Server
+	if r.giaddr.IsValid() {
+		r.toAll = !r.unicast()
+	}
 	if !s.limiter.allow(r.mac, r.at) {
 		s.stats.limited.Add(1)
 		return
@@ -146,7 +149,7 @@ func (s *Server) request(r *request) {
 	case r.ciaddr.IsValid():
 		// Option 54 "MUST NOT" be here, but some clients send it all the same;
 		// if it names somebody else, the lease is not ours.
-		if r.server.IsValid() && r.server != s.cfg.Server {
+		if r.server.IsValid() && !s.isNamed(r) {
 			s.sighted(r)
 			return
 		}
@@ -164,7 +167,7 @@ func (s *Server) request(r *request) {
 
 // selecting: the client took an offer, ours or another's.
 func (s *Server) selecting(r *request) {
-	if r.server != s.cfg.Server {
+	if !s.isNamed(r) {
 		// RFC 2131 §4.3.2: "the client has declined that server's offer".
 		r.table.drop(r.client)
 		s.sighted(r)
@@ -247,16 +250,32 @@ func (s *Server) rebinding(r *request) {
 }
 
 // decline: the client found the address in use (RFC 2131 §4.3.3). Only the
-// client that was given an address can put it in quarantine.
+// client that was given an address can put it in quarantine, and not one
+// after another: who finds every address in use is at fault itself, or asks
+// beside a host that answers for all of them. What it gives back then is free,
+// and asked for on the wire before it is offered again.
 func (s *Server) decline(r *request) {
-	if r.server != s.cfg.Server || !r.requested.IsValid() {
+	if (r.server.IsValid() && !s.isNamed(r)) || !r.requested.IsValid() {
 		return
 	}
 	before, ok := r.table.begin(r.requested, r.client)
 	if !ok {
 		return
 	}
-	s.tell(r.mac, story.In, story.Decline, story.Args{IP: r.requested})
+	args := story.Args{IP: r.requested}
+	if !s.decliners.believes(r.mac, r.at) {
+		args.Reason = story.DeclinesAll
+		s.tell(r.mac, story.In, story.Decline, args)
+		if before.State == Offered {
+			r.table.abort(r.requested)
+			r.table.drop(r.client)
+			return
+		}
+		before.Expires = r.at
+		s.save(r, before, func(error) {})
+		return
+	}
+	s.tell(r.mac, story.In, story.Decline, args)
 	s.log.Warn("address in use by somebody who did not ask", "ip", r.requested, "mac", r.mac)
 	before.State, before.Granted, before.Expires = Declined, r.at, r.at.Add(quarantine)
 	s.save(r, before, func(error) {})
@@ -265,7 +284,7 @@ func (s *Server) decline(r *request) {
 // release: the client gives its address back (RFC 2131 §4.3.4). What we know
 // of it is kept, so that it gets the address again if nobody needs it.
 func (s *Server) release(r *request) {
-	if r.server.IsValid() && r.server != s.cfg.Server {
+	if r.server.IsValid() && !s.isNamed(r) {
 		return
 	}
 	before, ok := r.table.begin(r.ciaddr, r.client)
@@ -297,6 +316,19 @@ func (s *Server) inform(r *request) {
 		return
 	}
 	s.send(r, s.ack(r, b, netip.Addr{}, 0), destination(r, netip.Addr{}, false))
+}
+
+// identity is how we call ourselves to a client in option 54.
+func (s *Server) identity(r *request) netip.Addr {
+	if ip := r.override(); ip.IsValid() {
+		return ip
+	}
+	return s.cfg.Server
+}
+
+// isNamed reports whether option 54 of a message names us.
+func (s *Server) isNamed(r *request) bool {
+	return r.server.IsValid() && (r.server == s.cfg.Server || r.server == r.override())
 }
 
 // refuse sends a NAK. While we are not sure to be alone on the segment, the

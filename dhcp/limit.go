@@ -63,6 +63,44 @@ func (n *newcomers) allow(now time.Time) bool {
 	return true
 }
 
+const (
+	declinesBelieved = 3 // of one device within the time of a quarantine
+	maxDecliners     = 4096
+)
+
+// decliners counts who gives addresses back because somebody else is said to
+// use them. It belongs to the receive loop.
+type decliners struct{ list map[mac.Addr]declines }
+
+type declines struct {
+	n     int
+	since time.Time
+}
+
+// believes counts one more, and reports whether it is to be believed.
+func (d *decliners) believes(m mac.Addr, now time.Time) bool {
+	e, known := d.list[m]
+	if !known && len(d.list) >= maxDecliners {
+		for k, old := range d.list {
+			if now.Sub(old.since) >= quarantine {
+				delete(d.list, k)
+			}
+		}
+		if len(d.list) >= maxDecliners {
+			return false
+		}
+	}
+	if d.list == nil {
+		d.list = make(map[mac.Addr]declines)
+	}
+	if !known || now.Sub(e.since) >= quarantine {
+		e = declines{since: now}
+	}
+	e.n++
+	d.list[m] = e
+	return e.n <= declinesBelieved
+}
+
 // madeUp reports whether a datagram is to be ignored because too many come
 // from devices that nobody knows. A phone is never in question.
 func (s *Server) madeUp(r *request) bool {

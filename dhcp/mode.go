@@ -85,7 +85,7 @@ func (s *Server) informPhone(r *request) {
 	s.tell(r.mac, story.In, story.Inform, story.Args{IP: r.ciaddr, URL: b.URL, Vendor: b.Vendor, Model: b.Model, Options: r.list})
 	head := []option{
 		{optMessageType, []byte{byte(dhcpv4.MessageTypeAck)}},
-		{optServerID, addrs(s.cfg.Server)},
+		{optServerID, addrs(s.identity(r))},
 	}
 	s.send(r, assemble(r, r.ciaddr, netip.Addr{}, head, choose(bootOnly(b), r.list, b.Always)), destination(r, netip.Addr{}, false))
 }

@@ -152,7 +152,7 @@ func parseOffer(b []byte, xid dhcpv4.TransactionID) (OtherServer, bool) {
 	if !ok {
 		return OtherServer{}, false
 	}
-	m, err := dhcpv4.FromBytes(payload)
+	m, err := readMessage(payload)
 	if err != nil || m.TransactionID != xid || m.MessageType() != dhcpv4.MessageTypeOffer {
 		return OtherServer{}, false
 	}

@@ -16,6 +16,8 @@ const (
 	probeGood    = 3 * time.Minute // how long an answer counts
 	emptyMeansIt = time.Second     // how long a full pool is not searched again
 	refillBatch  = 256             // addresses that one search of the pool brings
+	restAtLeast  = time.Minute     // of an address in quarantine, if there is no other
+	restBatch    = 16              // how many of these are tried at once
 )
 
 // readyQueue holds pool addresses that nobody answered for, so that an OFFER
@@ -107,6 +109,9 @@ func (t *table) refill(now time.Time) bool {
 		// The search goes through all leases, so it brings a part of them.
 		t.putBack(t.lapsedAddresses(max(refillBatch, len(t.byIP)/16), now)...)
 	}
+	if len(q.spare) == 0 && len(q.queue) == 0 {
+		t.putBack(t.rested(now)...)
+	}
 	if len(q.spare) == 0 {
 		q.nothing = now.Add(emptyMeansIt)
 	}
@@ -167,6 +172,25 @@ func (t *table) lapsedAddresses(n int, now time.Time) (out []netip.Addr) {
 	}
 	slices.SortFunc(free, func(a, b *entry) int { return a.Expires.Compare(b.Expires) })
 	for _, e := range free[:min(n, len(free))] {
+		out = append(out, e.IP)
+	}
+	return out
+}
+
+// rested ends the quarantine of the addresses that have rested longest. It is
+// for a pool that has nothing else left: a whole LAN can be told by one host
+// that every address is in use, and is not to be without addresses after it
+// has gone. Each is asked for before it is offered.
+func (t *table) rested(now time.Time) (out []netip.Addr) {
+	var list []*entry
+	for ip, e := range t.byIP {
+		if e.State == Declined && !e.busy && now.Sub(e.Granted) >= restAtLeast && t.candidate(ip) {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b *entry) int { return a.Granted.Compare(b.Granted) })
+	for _, e := range list[:min(restBatch, len(list))] {
+		e.Expires = now
 		out = append(out, e.IP)
 	}
 	return out

@@ -71,7 +71,7 @@ func newRelay(cfg Config, up PacketConn, leases []Lease, now time.Time) *relay {
 		if lease.State == Relayed && cfg.Subnet.Contains(lease.IP) && now.Before(lease.Expires) {
 			l.learnt[lease.IP] = lease
 			if lease.Server.IsValid() {
-				l.server[lease.MAC] = lease.Server
+				l.server[lease.MAC], l.ids[lease.Server] = lease.Server, true
 			}
 		}
 	}
@@ -255,7 +255,7 @@ func (s *Server) forward(b []byte, to []netip.Addr) {
 // RFC 3046 §2.2).
 func (s *Server) relayReply(b []byte, from netip.AddrPort) {
 	l := s.relay
-	m, err := dhcpv4.FromBytes(b)
+	m, err := readMessage(b)
 	if err != nil || !slices.Contains(l.to, from.Addr()) || addrAt(b, atGiaddr) != l.own {
 		s.stats.bad.Add(1)
 		return
@@ -303,7 +303,7 @@ func (s *Server) toPhone(b []byte, id netip.Addr, p pending) []byte {
 	for _, o := range add {
 		drop = append(drop, o.code)
 	}
-	b = without(b, drop...)
+	b = withoutOverloaded(without(b, drop...), drop...)
 	room := max(p.r.limit, len(b)) - used(b)
 	fit := add[:0]
 	for _, o := range add {

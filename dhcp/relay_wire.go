@@ -13,10 +13,15 @@ import (
 // Where the fixed fields of a message stand (RFC 2131 figure 1).
 const (
 	atHops     = 3
+	atXid      = 4
 	atFlags    = 10
 	atCiaddr   = 12
 	atYiaddr   = 16
 	atGiaddr   = 24
+	atChaddr   = 28
+	atSname    = 44
+	atFile     = 108
+	atCookie   = 236
 	atOptions  = headerLen
 	flagToAll  = 0x8000
 	maxPayload = maximumDatagram - ipUDPOverhead
@@ -25,6 +30,7 @@ const (
 // Sub-options of option 82.
 const (
 	subRemoteID       = 2  // RFC 3046 §3.2
+	subFlags          = 10 // RFC 5010
 	subServerOverride = 11 // RFC 5107
 )
 
@@ -34,11 +40,14 @@ type span struct {
 	start, end int
 }
 
-// options lists the options of a message in their order, without those in
+// spans lists the options of a message in their order, without those in
 // sname and file, and says where they end: at the End option, or where a
 // message that has none stops. A cut option ends them as well.
-func spans(b []byte) (list []span, end int) {
-	for i := atOptions; i < len(b); {
+func spans(b []byte) (list []span, end int) { return spansFrom(b, atOptions) }
+
+// spansFrom does that for options that begin elsewhere and end with b.
+func spansFrom(b []byte, start int) (list []span, end int) {
+	for i := start; i < len(b); {
 		switch {
 		case b[i] == optPad:
 			i++
@@ -79,6 +88,32 @@ func without(b []byte, codes ...byte) []byte {
 	}
 	out = append(out, b[from:]...)
 	return padded(out)
+}
+
+// withoutOverloaded returns a copy that lacks the options with these codes in
+// sname and file, where option 52 says that options are there. A reader would
+// join them to those of the same code that follow (RFC 3396 §7).
+func withoutOverloaded(b []byte, codes ...byte) []byte {
+	list, _ := spans(b)
+	i := slices.IndexFunc(list, func(o span) bool { return o.code == optOverload })
+	if i < 0 {
+		return b
+	}
+	out := slices.Clone(b)
+	for _, field := range overloaded(b[list[i].start+2 : list[i].end]) {
+		inside, _ := spansFrom(b[:field.end], field.start)
+		at := field.start
+		for _, o := range inside {
+			if !slices.Contains(codes, o.code) {
+				at += copy(out[at:], b[o.start:o.end])
+			}
+		}
+		clear(out[at:field.end])
+		if at < field.end {
+			out[at] = optEnd
+		}
+	}
+	return out
 }
 
 // with returns a copy with more options at the end of those it has.

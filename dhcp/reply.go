@@ -21,7 +21,7 @@ func (s *Server) offer(r *request, b Boot, ip netip.Addr, term time.Duration) []
 	head := []option{
 		{optMessageType, []byte{byte(dhcpv4.MessageTypeOffer)}},
 		{optLeaseTime, seconds(term)},
-		{optServerID, addrs(s.cfg.Server)},
+		{optServerID, addrs(s.identity(r))},
 	}
 	return assemble(r, netip.Addr{}, ip, head, choose(r.table.cfg.parameters(b, term), r.list, b.Always))
 }
@@ -33,7 +33,7 @@ func (s *Server) ack(r *request, b Boot, ip netip.Addr, term time.Duration) []by
 	if term > 0 {
 		head = append(head, option{optLeaseTime, seconds(term)})
 	}
-	head = append(head, option{optServerID, addrs(s.cfg.Server)})
+	head = append(head, option{optServerID, addrs(s.identity(r))})
 	return assemble(r, r.ciaddr, ip, head, choose(r.table.cfg.parameters(b, term), r.list, b.Always))
 }
 
@@ -41,7 +41,7 @@ func (s *Server) ack(r *request, b Boot, ip netip.Addr, term time.Duration) []by
 func (s *Server) nak(r *request, why string) []byte {
 	head := []option{
 		{optMessageType, []byte{byte(dhcpv4.MessageTypeNak)}},
-		{optServerID, addrs(s.cfg.Server)},
+		{optServerID, addrs(s.identity(r))},
 		{optMessage, []byte(why)},
 	}
 	return assemble(r, netip.Addr{}, netip.Addr{}, head, nil)

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -99,42 +100,43 @@ type request struct {
 // parse checks a datagram and reads it. An error means silence: a server that
 // answers garbage can be used against others.
 func parse(b []byte, from netip.AddrPort) (*request, error) {
-	p, err := dhcpv4.FromBytes(b)
+	o, err := readOptions(b)
 	if err != nil {
 		return nil, fmt.Errorf("parse: %w", err)
 	}
-	hw, ok := mac.From(p.ClientHWAddr)
+	hw := mac.Addr(b[atChaddr : atChaddr+6])
 	switch {
-	case p.OpCode != dhcpv4.OpcodeBootRequest:
-		return nil, fmt.Errorf("operation %d is no request: %w", p.OpCode, errIgnored)
-	case p.HWType != iana.HWTypeEthernet || !ok || hw.IsZero() || hw.IsMulticast():
-		return nil, fmt.Errorf("hardware address %v of type %d is no device's: %w", p.ClientHWAddr, p.HWType, errIgnored)
-	case p.HopCount > maxRelayHops:
-		return nil, fmt.Errorf("%d hops: %w", p.HopCount, errIgnored)
-	case len(p.Options[optMessageType]) != 1:
+	case dhcpv4.OpcodeType(b[0]) != dhcpv4.OpcodeBootRequest:
+		return nil, fmt.Errorf("operation %d is no request: %w", b[0], errIgnored)
+	case iana.HWType(b[1]) != iana.HWTypeEthernet || b[2] != 6 || hw.IsZero() || hw.IsMulticast():
+		return nil, fmt.Errorf("hardware address %v of type %d is no device's: %w", hw, b[1], errIgnored)
+	case b[atHops] > maxRelayHops:
+		return nil, fmt.Errorf("%d hops: %w", b[atHops], errIgnored)
+	case len(o[optMessageType]) != 1:
 		return nil, fmt.Errorf("no message type, plain BOOTP: %w", errIgnored)
-	case len(p.Options[optClientID]) > maxClientID:
-		return nil, fmt.Errorf("client identifier of %d octets: %w", len(p.Options[optClientID]), errIgnored)
-	case len(p.Options[optRelayAgent]) > maxClientID:
-		return nil, fmt.Errorf("relay information of %d octets: %w", len(p.Options[optRelayAgent]), errIgnored)
+	case len(o[optClientID]) > maxClientID:
+		return nil, fmt.Errorf("client identifier of %d octets: %w", len(o[optClientID]), errIgnored)
+	case len(o[optRelayAgent]) > maxClientID:
+		return nil, fmt.Errorf("relay information of %d octets: %w", len(o[optRelayAgent]), errIgnored)
 	}
-	o := p.Options
 	r := &request{
 		client:    clientOf(hw, o[optClientID]),
 		kind:      dhcpv4.MessageType(o[optMessageType][0]),
-		xid:       p.TransactionID,
-		flags:     p.Flags,
-		hops:      int(p.HopCount),
-		broadcast: p.IsBroadcast(),
-		ciaddr:    addrOf(p.ClientIPAddr),
-		giaddr:    addrOf(p.GatewayIPAddr),
+		xid:       dhcpv4.TransactionID(b[atXid:]),
+		flags:     binary.BigEndian.Uint16(b[atFlags:]),
+		hops:      int(b[atHops]),
+		broadcast: wantsBroadcast(b),
+		ciaddr:    addrAt(b, atCiaddr),
+		giaddr:    addrAt(b, atGiaddr),
 		from:      from,
 		requested: addrOf(o[optRequestedIP]),
 		server:    addrOf(o[optServerID]),
-		list:      o[optRequested],
 		limit:     minimumDatagram - ipUDPOverhead,
 		hostname:  printable(o[optHostName]),
 		agent:     o[optRelayAgent],
+	}
+	if list := o[optRequested]; len(list) > 0 {
+		r.list = list
 	}
 	if v := o[optLeaseTime]; len(v) == 4 {
 		r.term = time.Duration(be32(v)) * time.Second
@@ -152,6 +154,25 @@ func parse(b []byte, from netip.AddrPort) (*request, error) {
 		Requested:   r.list,
 	}
 	return r, nil
+}
+
+// unicast reports whether a relay says that the client wrote to one server
+// (RFC 5010): a renewal that the relay is in the path of. Without that word,
+// what comes through a relay was a broadcast.
+func (r *request) unicast() bool {
+	const flag = 0x80
+	v := subOption(r.agent, subFlags)
+	return len(v) == 1 && v[0]&flag != 0
+}
+
+// override is the address by which a relay wants the server to be called, so
+// that it stays in the path of renewals (RFC 5107 §4); zero if it does not.
+func (r *request) override() netip.Addr {
+	ip := addrOf(subOption(r.agent, subServerOverride))
+	if !r.giaddr.IsValid() || ip.IsMulticast() || ip == allOnes {
+		return netip.Addr{}
+	}
+	return ip
 }
 
 // addrOf reads four octets as an address; 0.0.0.0 and anything else is the

@@ -46,6 +46,7 @@ type Server struct {
 	relay     *relay   // nil but in mode Relay
 	limiter   limiter
 	newcomers newcomers
+	decliners decliners
 	flooded   atomic.Bool // many devices come that nobody knows
 	stats     counters
 	slots     chan struct{} // one per commit under way

@@ -57,7 +57,7 @@ func (t *table) mayHave(c client, now time.Time) bool {
 				continue
 			}
 			h.all++
-			if !e.phone && !e.kept && e.State != Declined {
+			if !e.phone && !e.kept && (e.State != Declined || e.wasted) {
 				h.strangers++
 			}
 		}

@@ -21,6 +21,8 @@ type entry struct {
 
 	phone bool // the client was recognised as a phone
 	kept  bool // in the inventory: the address waits for it when its lease has ended
+
+	wasted bool // in quarantine by the word of what is no phone
 }
 
 func (e *entry) bound(now time.Time) bool { return e.State == Bound && now.Before(e.Expires) }
@@ -276,7 +278,7 @@ func (t *table) commit(l Lease, c client) (stale netip.Addr) {
 	e := t.byIP[l.IP]
 	prev := t.byIP[e.prev]
 	t.forget(e)
-	*e = entry{Lease: l}
+	*e = entry{Lease: l, wasted: l.State == Declined && !e.phone && !e.kept}
 	if l.State == Declined {
 		return netip.Addr{}
 	}

@@ -23,7 +23,7 @@ func (r *request) toldArgs(b Boot) story.Args {
 func (s *Server) noOfferArgs(r *request, why story.Reason) story.Args {
 	a := story.Args{IP: r.requested, Peer: r.giaddr, Reason: why}
 	if why == story.PoolExhausted {
-		a.Options, a.Total = r.list, s.table.fixed.Load().givable // none of them is free
+		a.Options, a.Total = r.list, r.table.fixed.Load().givable // none of them is free
 	}
 	return a
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -62,7 +61,7 @@ func (w *rawWire) ask(ctx context.Context, m *dhcpv4.DHCPv4, d time.Duration, en
 		if !ok || src == w.own {
 			return
 		}
-		answer, err := dhcpv4.FromBytes(slices.Clone(payload))
+		answer, err := readMessage(payload)
 		if err == nil && answer.OpCode == dhcpv4.OpcodeBootReply && answer.TransactionID == m.TransactionID {
 			got = append(got, heard{from: src, m: answer})
 		}

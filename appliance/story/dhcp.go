@@ -12,7 +12,7 @@ const (
 	Request  Code = "dhcp.request"  // IP
 	Ack      Code = "dhcp.ack"      // IP, Seconds, URL
 	Nak      Code = "dhcp.nak"      // IP, Reason
-	Decline  Code = "dhcp.decline"  // IP
+	Decline  Code = "dhcp.decline"  // IP, Reason
 	Release  Code = "dhcp.release"  // IP
 	Inform   Code = "dhcp.inform"   // IP, URL
 	NoOffer  Code = "dhcp.no-offer" // Reason
@@ -33,6 +33,7 @@ const (
 	NotAPhone       Reason = "not-a-phone"
 	OffersNotTaken  Reason = "offers-not-taken"
 	PoolShareUsed   Reason = "pool-share-used"
+	DeclinesAll     Reason = "declines-all"
 	NoServerAnswers Reason = "no-server-answers"
 	RelayUntrusted  Reason = "relay-untrusted"
 	ServerIsLocal   Reason = "server-is-local"
@@ -71,7 +72,9 @@ var dhcpReasons = map[Reason]string{
 	NotAPhone:       "it is not recognised as a phone, and this box serves phones only here; enrol it if it is one",
 	OffersNotTaken: "it asks again and again and takes no offer of this box: either a switch drops them (DHCP snooping; make the box's port a trusted one), " +
 		"or another DHCP server is faster",
-	PoolShareUsed:   "it is not recognised as a phone, and the rest of the pool is kept for phones",
+	PoolShareUsed: "it is not recognised as a phone, and the rest of the pool is kept for phones",
+	DeclinesAll: "it gives back one address after another, so this box puts no more of them aside for it; look for a device that answers for every address, " +
+		"such as a router with proxy ARP",
 	NoServerAnswers: "no DHCP server that this box relays to answers",
 	RelayUntrusted:  "it came with relay information (option 82) from an unknown place; if a switch adds it, set relay_trust",
 	ServerIsLocal:   "a DHCP server answers on this network itself, so this box relays nothing",
