@@ -50,7 +50,7 @@ func TestInterfaces(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !b.interfaces()[0].Stopped {
 		if time.Now().After(deadline) {
 			t.Fatal("the other server does not stop the offers")

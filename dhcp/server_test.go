@@ -258,7 +258,7 @@ func TestLoopback(t *testing.T) {
 		if _, err := c.Write(m.ToBytes()); err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
 		n, err := c.Read(b)
 		if err != nil {
 			t.Fatal(err)

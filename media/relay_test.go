@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	soon  = 5 * time.Second        // for what must come
+	soon  = 30 * time.Second       // for what must come
 	never = 150 * time.Millisecond // for what must not
 )
 

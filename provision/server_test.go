@@ -240,7 +240,7 @@ func TestBadAddress(t *testing.T) {
 
 func TestTicks(t *testing.T) {
 	r := newRig(t, true, nil)
-	limit := time.Now().Add(10 * time.Second)
+	limit := time.Now().Add(30 * time.Second)
 	for r.ticks.Load() < 4 { // two loops, idle
 		if time.Now().After(limit) {
 			t.Fatalf("%d ticks", r.ticks.Load())

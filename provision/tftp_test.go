@@ -26,7 +26,7 @@ func fetch(t testing.TB, from netip.Addr, server netip.AddrPort, request []byte)
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.WriteToUDPAddrPort(request, server); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/icholy/digest"
 )
 
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 // agent is a SIP peer that does what a test tells it: it has no transactions
 // of its own, so that a test decides about every message and its order.

@@ -181,7 +181,7 @@ func TestGuessing(t *testing.T) {
 		p.send(p.request("REGISTER", registrarURI, user, "g", 1))
 		auth := authorize(p.want(401), "REGISTER", registrarURI, user, password)
 		p.send(p.request("REGISTER", registrarURI, user, "g", 2, p.contact(1), auth))
-		return p.receive(5 * time.Second)
+		return p.receive(patience)
 	}
 	for range guessBurst + 5 {
 		if msg := guess("guess"); !strings.HasPrefix(msg, "SIP/2.0 401") {

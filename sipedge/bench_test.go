@@ -5,7 +5,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 )
 
 // BenchmarkRegister is one REGISTER with its challenge: four messages over
@@ -46,14 +45,14 @@ func BenchmarkRegisterParallel(b *testing.B) {
 		for i := 0; pb.Next(); i++ {
 			id := fmt.Sprintf("%v-%d", p.addr(), i)
 			p.send(p.request("REGISTER", registrarURI, user, id, 1, p.contact(1)))
-			msg := p.receive(5 * time.Second)
+			msg := p.receive(patience)
 			if !strings.HasPrefix(msg, "SIP/2.0 401") {
 				b.Errorf("got %q", msg)
 				return
 			}
 			auth := authorize(msg, "REGISTER", registrarURI, user, "secret-1")
 			p.send(p.request("REGISTER", registrarURI, user, id, 2, p.contact(1), auth))
-			if msg := p.receive(5 * time.Second); !strings.HasPrefix(msg, "SIP/2.0 200") {
+			if msg := p.receive(patience); !strings.HasPrefix(msg, "SIP/2.0 200") {
 				b.Errorf("got %q", msg)
 				return
 			}

@@ -311,7 +311,7 @@ func TestFlowLost(t *testing.T) {
 	start := time.Now()
 	one.dial("102", one.sdp(""))
 	one.response(480, sip.INVITE)
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 5*time.Second { // at once, not when ringing would end
 		t.Errorf("took %v", d)
 	}
 }

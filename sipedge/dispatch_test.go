@@ -26,7 +26,7 @@ func TestCancelNeverOvertakes(t *testing.T) {
 				_ = r.Respond(180, "Ringing")
 				select {
 				case <-r.Context().Done():
-				case <-time.After(5 * time.Second):
+				case <-time.After(patience):
 				}
 				if !errors.Is(context.Cause(r.Context()), ErrCancelled) {
 					t.Errorf("cause %v", context.Cause(r.Context()))
@@ -51,7 +51,7 @@ func TestCancelNeverOvertakes(t *testing.T) {
 			final := make(map[string]bool)
 			rang := false
 			for len(final) < 2 {
-				msg := p.receive(5 * time.Second)
+				msg := p.receive(patience)
 				if msg == "" {
 					t.Fatalf("call %d: got only %v", i, final)
 				}
@@ -71,7 +71,7 @@ func TestCancelNeverOvertakes(t *testing.T) {
 				started++
 			}
 		}
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(patience)
 		for {
 			mu.Lock()
 			done := ended >= started
@@ -147,7 +147,7 @@ func TestRingingDoesNotBlock(t *testing.T) {
 			select {
 			case <-served:
 				_ = r.Respond(486, "Busy Here")
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				_ = r.Respond(408, "Request Timeout")
 			}
 		})
@@ -232,7 +232,7 @@ func TestAckWithOldBranch(t *testing.T) {
 				if int(seq) != i+1 {
 					t.Errorf("ACK %d, want %d", seq, i+1)
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("ACK %d did not come", i+1)
 			}
 		}

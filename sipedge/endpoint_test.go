@@ -129,7 +129,7 @@ func (s *site) told() []toldEvent {
 // waitTold waits until an event with this code was recorded.
 func (s *site) waitTold(t *testing.T, code story.Code) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		for _, e := range s.told() {
 			if e.Code == code {
 				return
@@ -278,7 +278,7 @@ func (p *peer) receive(limit time.Duration) string {
 // want reads a message with this status and returns it.
 func (p *peer) want(status int) string {
 	p.t.Helper()
-	msg := p.receive(5 * time.Second)
+	msg := p.receive(patience)
 	if !strings.HasPrefix(msg, fmt.Sprintf("SIP/2.0 %d ", status)) {
 		p.t.Fatalf("want %d, got:\n%s", status, msg)
 	}
@@ -354,7 +354,7 @@ func (p *peer) register(slot, cseq int, callID string, extra ...string) string {
 	msg := p.want(401)
 	auth := authorize(msg, "REGISTER", registrarURI, user, "secret-"+strconv.Itoa(slot))
 	p.send(p.request("REGISTER", registrarURI, user, callID, cseq+1, append(extra, auth)...))
-	return p.receive(5 * time.Second)
+	return p.receive(patience)
 }
 
 func (p *peer) contact(slot int) string {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/icholy/digest"
 
@@ -35,7 +34,7 @@ func TestResync(t *testing.T) {
 		p.register(1, 1, "r")
 		result := make(chan error, 1)
 		go func() { result <- e.Resync(account(1)) }()
-		req := p.receive(5 * time.Second)
+		req := p.receive(patience)
 		if !strings.HasPrefix(req, "NOTIFY "+strings.Trim(p.contact(1)[len("Contact: "):], "<>")+" SIP/2.0\r\n") {
 			t.Fatalf("got:\n%s", req)
 		}
@@ -44,7 +43,7 @@ func TestResync(t *testing.T) {
 		}
 		// The phone wants a digest, as Cisco phones do.
 		p.send(answer(req, "401 Unauthorized", `WWW-Authenticate: Digest realm="phone", nonce="abc", algorithm=MD5, qop="auth"`))
-		again := p.receive(5 * time.Second)
+		again := p.receive(patience)
 		c, err := digest.ParseCredentials(header(again, "Authorization"))
 		if err != nil {
 			t.Fatalf("%v in:\n%s", err, again)
@@ -77,7 +76,7 @@ func TestResyncErrors(t *testing.T) {
 	p.register(1, 1, "r")
 	result := make(chan error, 1)
 	go func() { result <- e.Resync(account(1)) }()
-	req := p.receive(5 * time.Second)
+	req := p.receive(patience)
 	p.send(answer(req, "489 Bad Event"))
 	if err := <-result; err == nil || !strings.Contains(err.Error(), "489") {
 		t.Errorf("refused: %v", err)
@@ -85,7 +84,7 @@ func TestResyncErrors(t *testing.T) {
 	// A phone that refuses the password once more is not asked again.
 	go func() { result <- e.Resync(account(1)) }()
 	for range 2 {
-		p.send(answer(p.receive(5*time.Second), "407 Proxy Authentication Required", `Proxy-Authenticate: Digest realm="phone", nonce="abc"`))
+		p.send(answer(p.receive(patience), "407 Proxy Authentication Required", `Proxy-Authenticate: Digest realm="phone", nonce="abc"`))
 	}
 	if err := <-result; err == nil || !strings.Contains(err.Error(), "407") {
 		t.Errorf("refused twice: %v", err)
@@ -131,7 +130,7 @@ func TestSubscribe(t *testing.T) {
 		if header(ok, "Expires") != "1800" || header(ok, "Contact") == "" {
 			t.Errorf("answer:\n%s", ok)
 		}
-		notify := p.receive(5 * time.Second)
+		notify := p.receive(patience)
 		for name, want := range map[string]string{
 			"Event": "message-summary", "Subscription-State": "active;expires=1800", "Call-ID": "mwi",
 			"From": header(ok, "To"), "To": header(ok, "From"), "Content-Type": "application/simple-message-summary",

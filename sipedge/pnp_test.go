@@ -55,11 +55,11 @@ func TestPnPForms(t *testing.T) {
 			}
 			r.l.datagram(r.ctx, []byte(text), from)
 
-			ok200 := hear(t, r.phone, 5*time.Second)
+			ok200 := hear(t, r.phone, patience)
 			if !strings.HasPrefix(ok200, "SIP/2.0 200 OK\r\n") || header(ok200, "Expires") != "0" || header(ok200, "Call-ID") != header(text, "Call-ID") {
 				t.Fatalf("want 200, got:\n%s", ok200)
 			}
-			notify := hear(t, r.phone, 5*time.Second)
+			notify := hear(t, r.phone, patience)
 			r.accept(notify)
 			got := map[string]string{"": strings.SplitN(notify, " ", 2)[0]}
 			for _, name := range []string{"Event", "Content-Type", "Subscription-State", "Call-ID", "From", "To"} {
@@ -161,10 +161,10 @@ func TestPnPEvidenceComesLate(t *testing.T) {
 	})
 	from := addrPortOf(r.phone.LocalAddr())
 	r.l.datagram(r.ctx, []byte(pnpForm(t, "yealink", phoneMAC, from, "c1")), from)
-	if msg := hear(t, r.phone, 5*time.Second); !strings.HasPrefix(msg, "SIP/2.0 200 ") {
+	if msg := hear(t, r.phone, patience); !strings.HasPrefix(msg, "SIP/2.0 200 ") {
 		t.Fatalf("got %q", msg)
 	}
-	r.accept(hear(t, r.phone, 5*time.Second))
+	r.accept(hear(t, r.phone, patience))
 	r.waitTold(t, story.PnpTold)
 }
 
@@ -179,15 +179,15 @@ func TestPnPRetransmission(t *testing.T) {
 	from := addrPortOf(r.phone.LocalAddr())
 	text := []byte(pnpForm(t, "grandstream", phoneMAC, from, "c1"))
 	r.l.datagram(r.ctx, text, from)
-	first := hear(t, r.phone, 5*time.Second)
-	notify := hear(t, r.phone, 5*time.Second)
-	if again := hear(t, r.phone, 5*time.Second); again != notify {
+	first := hear(t, r.phone, patience)
+	notify := hear(t, r.phone, patience)
+	if again := hear(t, r.phone, patience); again != notify {
 		t.Fatalf("an unanswered NOTIFY is followed by:\n%s", again)
 	}
 	r.accept(notify)
 	r.waitTold(t, story.PnpTold)
 	r.l.datagram(r.ctx, text, from)
-	if second := hear(t, r.phone, 5*time.Second); second != first {
+	if second := hear(t, r.phone, patience); second != first {
 		t.Errorf("the answer to the retransmission (-first +second):\n%s", cmp.Diff(first, second))
 	}
 	r.l.running.Wait()
@@ -234,7 +234,7 @@ func TestPnPListens(t *testing.T) {
 	if _, err := phone.WriteToUDPAddrPort([]byte(pnpForm(t, "yealink", phoneMAC, addrPortOf(phone.LocalAddr()), "c1")), to); err != nil {
 		t.Fatal(err)
 	}
-	if msg := hear(t, phone, 5*time.Second); !strings.HasPrefix(msg, "SIP/2.0 200 ") {
+	if msg := hear(t, phone, patience); !strings.HasPrefix(msg, "SIP/2.0 200 ") {
 		t.Fatalf("got %q", msg)
 	}
 

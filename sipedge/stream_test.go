@@ -24,7 +24,7 @@ func TestKeepAlive(t *testing.T) {
 			t.Helper()
 			p.send(ping)
 			b := make([]byte, 2)
-			if err := p.conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			if err := p.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.ReadFull(p.r, b); err != nil || string(b) != "\r\n" {
@@ -76,7 +76,7 @@ func TestStreamFraming(t *testing.T) {
 		}
 		got := make(map[string]string)
 		for range 3 {
-			msg := p.receive(5 * time.Second)
+			msg := p.receive(patience)
 			if msg == "" {
 				t.Fatalf("cut at %d: got only %v", cut, got)
 			}
@@ -108,7 +108,7 @@ func TestStreamGarbage(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := dialPeer(t, "tcp", e)
 			p.send(test.send)
-			if err := p.conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			if err := p.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			got, err := io.ReadAll(p.r)

@@ -65,7 +65,7 @@ func TestUplinkNoticesLossAndComesBack(t *testing.T) {
 			start := time.Now()
 			tt.lose(rig.gw)
 			until(t, "noticed", func() bool { return !rig.uplink.Up() })
-			if d := time.Since(start); d > 5*time.Second {
+			if d := time.Since(start); d > patience/2 {
 				t.Errorf("noticed after %v", d)
 			}
 			one.dial("0301112223", one.sdp(""))

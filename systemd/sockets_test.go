@@ -131,7 +131,7 @@ func TestInherited(t *testing.T) {
 		t.Fatalf("the child said %q, %v: %v", line, err, cmd.Wait())
 	}
 	buf := make([]byte, 100)
-	_ = phone.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = phone.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if n, err := phone.Read(buf); err != nil || string(buf[:n]) != "sent while nobody ran" {
 		t.Errorf("datagram: %q, %v", buf[:n], err)
 	}
@@ -144,7 +144,7 @@ func TestInherited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer browser.Close()
-	_ = browser.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = browser.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := browser.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}

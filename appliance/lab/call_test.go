@@ -32,7 +32,7 @@ func TestCalls(t *testing.T) {
 				{name: "the called hangs up", from: one, to: two, number: "12", pass: true, slot: 1, calleeHangup: true},
 			} {
 				t.Run(tc.name, func(t *testing.T) {
-					ctx := within10s(t)
+					ctx := inTime(t)
 					if tc.mute != nil {
 						tc.mute.Mute(true)
 						defer tc.mute.Mute(false)
@@ -91,7 +91,7 @@ func TestCallsThatFail(t *testing.T) {
 		c.Answer = func(int, string) int { return 486 }
 	})
 	slow := b.phone(t, CiscoCP8841(), func(c *PhoneConfig) { c.Ring = time.Hour })
-	ctx := within10s(t)
+	ctx := inTime(t)
 	one := booted(t, b, YealinkT46U())
 	for _, p := range []*Phone{busy, slow} {
 		if err := p.Boot(ctx); err != nil {
@@ -103,7 +103,7 @@ func TestCallsThatFail(t *testing.T) {
 		{"busy", "482567450a02-1", "486"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := one.Dial(within10s(t), 1, tc.number, time.Second)
+			_, err := one.Dial(inTime(t), 1, tc.number, time.Second)
 			if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("err = %v, want %s", err, tc.want)
 			}
@@ -125,7 +125,7 @@ func TestPowerCutInACall(t *testing.T) {
 	t.Parallel()
 	b := newTestBox(t, "udp")
 	one, two := booted(t, b, YealinkT46U()), booted(t, b, PolyEdgeE450())
-	ctx := within10s(t)
+	ctx := inTime(t)
 	there, err := one.Dial(ctx, 1, "482567450a02-1", 0)
 	if err != nil {
 		t.Fatal(err)

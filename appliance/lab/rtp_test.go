@@ -142,7 +142,7 @@ func TestStreams(t *testing.T) {
 			pa, pb := tc.plans(t)
 			a.start(pa, b.local, 11)
 			b.start(pb, a.local, 12)
-			deadline := time.After(5 * time.Second)
+			deadline := time.After(30 * time.Second)
 			for a.saidFor() < 500*time.Millisecond || b.saidFor() < 500*time.Millisecond {
 				select {
 				case <-deadline:

@@ -269,7 +269,7 @@ func TestRun(t *testing.T) {
 	hear := func(what string, want func(m *dns.Msg) bool) {
 		t.Helper()
 		buf := make([]byte, maxPacket)
-		for deadline := time.Now().Add(10 * time.Second); ; {
+		for deadline := time.Now().Add(30 * time.Second); ; {
 			_ = peer.SetReadDeadline(deadline)
 			n, err := peer.Read(buf)
 			if err != nil {

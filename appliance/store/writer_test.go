@@ -33,7 +33,7 @@ func hold(t *testing.T, db *DB) (release func()) {
 // queuedJobs waits until n jobs are in the queue.
 func queuedJobs(t *testing.T, db *DB, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(db.jobs) < n; {
+	for deadline := time.Now().Add(30 * time.Second); len(db.jobs) < n; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d jobs queued", len(db.jobs), n)
 		}

@@ -90,7 +90,7 @@ func TestServeNamesWhatIsInTheWay(t *testing.T) {
 				}
 				defer l.Close()
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			var out, diag bytes.Buffer
 			code := run(ctx, []string{"serve", "--config", config(t)}, &out, &diag)
