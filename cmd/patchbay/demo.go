@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"patchbay/appliance"
 	"patchbay/appliance/lab"
@@ -20,12 +20,39 @@ import (
 	"patchbay/dhcp/mac"
 )
 
-// The demonstration's networks, all on loopback: anybody may bind them, and
-// nothing else is there.
-var (
-	demoBox    = netip.MustParseAddr("127.77.0.1")
-	demoSubnet = netip.MustParsePrefix("127.77.0.0/24")
-)
+// place is the network of one demonstration. All are on loopback: anybody may
+// bind them, and nothing else is there. Who has the DHCP port has the network,
+// so that demonstrations can run side by side.
+type place struct {
+	number uint8
+	box    netip.Addr
+	server netip.AddrPort // of DHCP
+	dhcp   dhcp.PacketConn
+	prober dhcp.Prober
+}
+
+// takePlace takes the first network that nobody has.
+func takePlace() (place, error) {
+	var errs []error
+	for n := range uint8(32) {
+		p := place{number: n, box: netip.AddrFrom4([4]byte{127, 77, n, 1})}
+		p.server = netip.AddrPortFrom(p.box, 6767)
+		var err error
+		if p.dhcp, p.prober, err = dhcp.ListenLoopback(p.server); err == nil {
+			return p, nil
+		}
+		errs = append(errs, err)
+	}
+	return place{}, fmt.Errorf("no network on loopback is free: %w", errs[0])
+}
+
+func (p place) subnet() netip.Prefix { return netip.PrefixFrom(p.box, 24).Masked() }
+
+func (p place) pool() string {
+	first, last := p.box.As4(), p.box.As4()
+	first[3], last[3] = 10, 99
+	return netip.AddrFrom4(first).String() + "-" + netip.AddrFrom4(last).String()
+}
 
 // errDemo makes the exit status 1 when a row of the table failed.
 var errDemo = errors.New("the demonstration failed; see the table")
@@ -53,21 +80,25 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer gateway.Close()
-	cfg, err := demoConfig(state, gateway)
+	at, err := takePlace()
 	if err != nil {
 		return err
 	}
-	dhcpAddr := netip.AddrPortFrom(demoBox, freePort("udp", demoBox, 6767))
+	defer at.dhcp.Close() // closed already if the box came up
+	cfg, err := demoConfig(state, at, gateway)
+	if err != nil {
+		return err
+	}
 	box, err := appliance.New(ctx, cfg, appliance.Options{
 		Version: version, Log: log,
-		ListenDHCP: func(appliance.LAN) (dhcp.PacketConn, dhcp.Prober, error) { return dhcp.ListenLoopback(dhcpAddr) },
+		ListenDHCP: func(appliance.LAN) (dhcp.PacketConn, dhcp.Prober, error) { return at.dhcp, at.prober, nil },
 	})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "The page of the box: %s\nOne-time set-up code: %s\n", box.PageURL(), box.SetUpCode())
 	fmt.Fprintf(out, "Command line: patchbay phones --socket %s\n\n", filepath.Join(state, appliance.ControlSocket))
-	return playDemo(ctx, box, lab.Options{DHCPServer: dhcpAddr, Gateway: gateway, Admin: demoAdmin{box.Backend()}, Out: out, Once: *once, Log: log})
+	return playDemo(ctx, box, lab.Options{DHCPServer: at.server, Gateway: gateway, Admin: demoAdmin{box.Backend()}, Out: out, Once: *once, Log: log})
 }
 
 // playDemo runs the box beside the scenario; the box stops last, so that the
@@ -99,7 +130,7 @@ func playDemo(ctx context.Context, box *appliance.Appliance, opt lab.Options) er
 
 // demoConfig is a configuration like any other; only its addresses are on
 // loopback and its ports are free ones.
-func demoConfig(state string, gateway *lab.Gateway) (appliance.Config, error) {
+func demoConfig(state string, at place, gateway *lab.Gateway) (appliance.Config, error) {
 	ca := filepath.Join(state, "gateway-ca.pem")
 	if err := os.WriteFile(ca, gateway.CAPEM(), 0o600); err != nil {
 		return appliance.Config{}, fmt.Errorf("write the gateway's CA: %w", err)
@@ -113,50 +144,52 @@ func demoConfig(state string, gateway *lab.Gateway) (appliance.Config, error) {
 	cfg := appliance.Default()
 	cfg.Box = appliance.Box{Name: "Demo office", State: state, Country: "DE", TimeZone: "Europe/Berlin", Language: "en"}
 	cfg.LANs = []appliance.LAN{{
-		Interface: "lo", Address: demoBox, Subnet: demoSubnet, DHCP: "serve", Pools: []string{"127.77.0.10-127.77.0.99"}, Lease: cfg.SIP.Expires,
+		Interface: "lo", Address: at.box, Subnet: at.subnet(), DHCP: "serve", Pools: []string{at.pool()}, Lease: cfg.SIP.Expires,
 	}}
-	cfg.Provision.HTTPPort = freePort("tcp", demoBox, 8077)
-	cfg.Provision.TFTPPort = freePort("udp", demoBox, 6977)
-	cfg.SIP.Port = freePort("udp", demoBox, 5060)
-	cfg.SIP.TLSPort = freePort("tcp", demoBox, 5061)
+	cfg.Provision.HTTPPort = freePort(at.box, 8077, "tcp")
+	cfg.Provision.TFTPPort = freePort(at.box, 6977, "udp")
+	cfg.SIP.Port = freePort(at.box, 5060, "udp", "tcp")
+	cfg.SIP.TLSPort = freePort(at.box, 5061, "tcp")
 	cfg.Gateway = appliance.Gateway{
 		Address: gateway.Addr().String(), ServerName: gateway.ServerName(), Domain: gateway.Domain(), CA: ca, Register: true,
 	}
 	cfg.SiteLine = appliance.SiteLine{AOR: "sip:" + site.User + "@" + gateway.Domain(), Number: site.Number, AuthUser: site.AuthUser, PasswordFile: password}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	cfg.Page.MDNS = false // nobody looks for it on loopback
-	cfg.Page.Listen = netip.AddrPortFrom(loopback, freePort("tcp", loopback, 8443)).String()
+	cfg.Page.Listen = netip.AddrPortFrom(loopback, freePort(loopback, 8443+uint16(at.number), "tcp")).String()
 	return cfg, cfg.Validate()
 }
 
-// freePort returns the wanted port of an address, or one that the system
-// finds free if somebody has it.
-func freePort(network string, addr netip.Addr, wanted uint16) uint16 {
-	for _, port := range []uint16{wanted, 0} {
-		at := netip.AddrPortFrom(addr, port).String()
-		var bound net.Addr
-		if network == "tcp" {
-			l, err := net.Listen("tcp", at)
-			if err != nil {
-				continue
-			}
-			bound = l.Addr()
-			_ = l.Close()
-		} else {
-			c, err := net.ListenPacket("udp", at)
-			if err != nil {
-				continue
-			}
-			bound = c.LocalAddr()
-			_ = c.Close()
+// freePort returns the wanted port of an address, or another one if it is 0 or
+// somebody has it in one of the networks ("tcp", "udp").
+func freePort(addr netip.Addr, wanted uint16, networks ...string) uint16 {
+	for try := range 64 {
+		port := wanted
+		if try > 0 || wanted == 0 {
+			port = uint16(30000 + mathrand.IntN(2768)) // between media and what the system gives to clients
 		}
-		if _, text, err := net.SplitHostPort(bound.String()); err == nil {
-			if n, err := strconv.ParseUint(text, 10, 16); err == nil {
-				return uint16(n)
-			}
+		if isFree(netip.AddrPortFrom(addr, port).String(), networks) {
+			return port
 		}
 	}
 	return wanted // binding it will say what is wrong
+}
+
+func isFree(addr string, networks []string) bool {
+	for _, network := range networks {
+		var c io.Closer
+		var err error
+		if network == "tcp" {
+			c, err = net.Listen(network, addr)
+		} else {
+			c, err = net.ListenPacket(network, addr)
+		}
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+	}
+	return true
 }
 
 // demoAdmin is the administrator of the demonstration, at the box's API.

@@ -59,7 +59,7 @@ func TestServeNamesWhatIsInTheWay(t *testing.T) {
 		if name == "tftp" || name == "sip" {
 			network = "udp"
 		}
-		ports[name] = freePort(network, loopback, 0)
+		ports[name] = freePort(loopback, 0, network)
 	}
 	config := func(t *testing.T) string {
 		t.Helper()
