@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -135,15 +136,21 @@ func listenDHCP(l LAN) (dhcp.PacketConn, dhcp.Prober, error) {
 
 func (a *Appliance) openStore(ctx context.Context) error {
 	dir := a.cfg.Box.State
+	fault := func(err error) error {
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("box.state = %q: %w; name a directory that this user may write, or run as the user who did", dir, err)
+		}
+		return fmt.Errorf("box.state = %q: %w", dir, err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("box.state = %q: %w; name a directory that this user may write", dir, err)
 	}
 	key, err := store.LoadKey(filepath.Join(dir, "secret.key"))
 	if err != nil {
-		return fmt.Errorf("box.state = %q: %w", dir, err)
+		return fault(err)
 	}
 	if a.db, err = store.Open(ctx, filepath.Join(dir, "patchbay.db"), key, a.log); err != nil {
-		return err
+		return fault(err)
 	}
 	a.closers = append(a.closers, a.db.Close)
 	a.ca, err = loadAuthority(dir, a.cfg.Box.Name)

@@ -154,10 +154,7 @@ func ParseConfig(text string) (Config, error) {
 	cfg := Default()
 	md, err := toml.Decode(text, &cfg)
 	if err != nil {
-		if pe, ok := errors.AsType[toml.ParseError](err); ok {
-			return Config{}, fmt.Errorf("line %d: %s: %s", pe.Position.Line, pe.LastKey, pe.Message)
-		}
-		return Config{}, err
+		return Config{}, syntaxFault(err)
 	}
 	var faults []error
 	for _, key := range md.Undecoded() {
