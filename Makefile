@@ -12,9 +12,9 @@ TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
 TESTFLAGS = $(if $(RACE),-race) -v -skip Corpora -timeout 5m
 COUNT    = awk -f .ci/testcount.awk
 
-SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'appliance/store/migrations/*' packaging/patchbay.toml)
+SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'appliance/store/migrations/*' packaging/patchbay.toml)
 
-.PHONY: demo demo-once build test check lab bench bench-dhcp soak-dhcp corpora browser systemd clean
+.PHONY: prompts demo demo-once build test check lab bench bench-dhcp soak-dhcp corpora browser systemd clean
 
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
@@ -70,6 +70,10 @@ bench:
 corpora:
 	@test -n "$(PATCHBAY_CORPORA)" || { echo "set PATCHBAY_CORPORA to the folder with sip/, dhcp/ and tftp/"; exit 1; }
 	@PATCHBAY_CORPORA=$(abspath $(PATCHBAY_CORPORA)) $(TESTENV) $(GO) test -v -count=1 -run 'Corpora|Nonsense' ./... 2>&1 | $(COUNT)
+
+# espeak-ng and sox; makes what the box says on the phone from media/prompt/texts.
+prompts:
+	media/prompt/generate
 
 # Headless Chromium; needs node, npm and /usr/bin/chromium.
 browser: bin/patchbay

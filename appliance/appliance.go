@@ -26,6 +26,7 @@ import (
 	"patchbay/dhcp"
 	"patchbay/dhcp/mac"
 	"patchbay/media"
+	"patchbay/media/prompt"
 	"patchbay/provision"
 	"patchbay/provision/enrol"
 	"patchbay/sipedge"
@@ -316,6 +317,10 @@ func (a *Appliance) buildSIP(context.Context) error {
 	cfg := sipedge.ServerConfig{
 		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, Now: a.now, Tick: a.watchdog.Loop("calls"),
 	}
+	if cfg.Prompts, err = prompt.New(""); err != nil {
+		return err
+	}
+	cfg.Language = a.spoken
 	var uplink sipedge.Uplink
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink

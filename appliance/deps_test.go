@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/health":    {},
 	"patchbay/systemd":             {},
 	"patchbay/media":               {},
+	"patchbay/media/prompt":        {"patchbay/media"},
 	"patchbay/dhcp":                {},
 	"patchbay/dhcp/snippet":        {},
 	"patchbay/provision":           {},
@@ -35,7 +36,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/lab/bench": {"patchbay/dhcp", "patchbay/appliance/store"},
 	"patchbay/appliance/lab/netns": {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
-		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/provision",
+		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",
 		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/systemd",
 	},
 	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},

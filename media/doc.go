@@ -3,13 +3,16 @@
 // said so, measures what arrives, and rewrites the SDP so that each side only
 // ever sees this box.
 //
+// Where this box itself is the other side of a call, a [Player] speaks and a
+// [Listener] hears digits or echoes.
+//
 // It knows nothing of SIP: who calls whom, and when a leg changes, is told by
 // its caller. It does not transcode; two sides without a common codec get
 // [ErrNoCommonCodec].
 //
 // Goroutines: [Relay.Run] starts one per socket, four for a call, sends the
-// keep-alives in its own, and returns when the four have ended. Nothing else
-// here starts a goroutine. All methods of [Stream] and [PortPool] may be called at
+// keep-alives in its own, and returns when the four have ended. [Listener.Run]
+// does the same with two. Nothing else here starts a goroutine. All methods of [Stream] and [PortPool] may be called at
 // any time from any goroutine.
 //
 // Sources: RFC 3550 (RTP, statistics), RFC 3551 (static payload types), RFC

@@ -29,6 +29,8 @@ type call struct {
 	branches []*branch  // of the present try
 	all      []*branch  // of all tries
 	offer    *media.SDP // the caller's; nil if it made none
+	ours     *media.SDP // where we are the other side ourselves: what we say of us
+	attended bool       // we answered the call ourselves; there is no other leg
 	relay    context.CancelFunc
 	relayed  sync.WaitGroup
 	relayTo  *leg
@@ -80,8 +82,14 @@ func (c *call) stop() { c.once.Do(func() { close(c.stopped) }) }
 
 // run carries the call from the INVITE to its record.
 func (c *call) run() {
-	if err := c.connect(); err != nil {
+	err := c.connect()
+	if c.attended {
+		c.finish(statusOf(err))
+		return
+	}
+	if err != nil {
 		e := c.refusal(err)
+		c.explain(e)
 		c.s.refuse(c.r, e)
 		c.finish(e)
 		return
@@ -104,23 +112,54 @@ func (c *call) refusal(err error) *StatusError {
 	return e
 }
 
+// explain speaks to the caller before a refusal that the phone's own tones do
+// not explain.
+func (c *call) explain(e *StatusError) {
+	if context.Cause(c.r.Context()) == ErrCancelled {
+		return
+	}
+	if err := c.announceEarly(announcement(e.Reason)...); err != nil {
+		c.log.Debug("announcement ended", "err", err)
+	}
+}
+
+// announcement names the prompts for a refusal; none where the phone shows and
+// plays by itself what is the matter.
+func announcement(r story.Reason) []string {
+	switch r {
+	case story.NotSignedIn:
+		return []string{"not-signed-in"}
+	case story.GatewayDown:
+		return []string{"gateway-away"}
+	case story.NoEmergencyPath:
+		// Twice: one who calls for help may not listen at first.
+		return []string{"emergency-not-reached", "emergency-not-reached"}
+	}
+	return nil
+}
+
 // connect routes the call and rings until somebody has answered.
 func (c *call) connect() error {
+	var unreadable error
+	c.offer, unreadable = sdpOf(c.r.Request)
 	if err := c.find(); err != nil {
 		return err
 	}
-	var err error
-	if c.offer, err = sdpOf(c.r.Request); err != nil {
-		return err
+	if unreadable != nil {
+		return unreadable
 	}
 	c.started()
+	if c.route.Feature != "" {
+		return c.serveFeature()
+	}
 	if err := c.a.open(c.s.cfg.Ports); err != nil {
 		return err
 	}
 	if !c.route.Outward() {
 		return c.ring(c.phones())
 	}
-	if err := c.reach(); err != nil {
+	err := c.reach()
+	if err != nil {
 		return err
 	}
 	for i, as := range c.route.As {
@@ -148,6 +187,11 @@ func (c *call) find() error {
 		c.record.Via = "gateway"
 	}
 	c.record.To = c.called()
+	if c.route.Feature != "" {
+		// Without the argument: it may be a verification code.
+		c.record.To = Party{Number: c.route.Code, Name: c.route.Feature}
+		c.record.Dialled = c.route.Code
+	}
 	return err
 }
 

@@ -52,6 +52,11 @@
 // itself told us in the Via of an answer (RFC 3581). Media there is SRTP with
 // keys by SDES (RFC 4568) or there is no call.
 //
+// Where a feature code is dialled ([FeatureCode]) the box is the other side
+// itself: it answers, speaks, hears digits, and hangs up. A refusal that the
+// phone's tones would not explain is spoken as early media before its final
+// answer, if the caller's INVITE says where to.
+//
 // All signalling with the gateway, in both directions, goes over the one
 // connection that we opened: nothing else leads through a NAT. An emergency
 // call goes out under the caller's line, else under the site line.

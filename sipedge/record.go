@@ -132,6 +132,9 @@ func (c *call) stories(r CallRecord, e *StatusError) {
 	d := r.End.Sub(r.Answered).Round(time.Second)
 	caller.Duration, callee.Duration = d, d
 	c.tell(c.a.account, story.Local, story.CallEnded, caller)
+	if c.b == nil { // we were the other side
+		return
+	}
 	c.tell(c.b.account, story.Local, story.CallEnded, callee)
 	for _, p := range c.rung {
 		if p.Account != c.b.account {

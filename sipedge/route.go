@@ -10,17 +10,21 @@ type Router struct {
 	plan     DialPlan
 	accounts Accounts
 	binding  func(mac.Account) (Binding, bool) // where a phone is reached now
+	codes    []FeatureCode
 	// gateway says whether calls can go out at all; nil: there is no gateway.
 	gateway func() bool
 }
 
-// Route is the way of one call. Either phones of this site ring (Targets), or
+// Route is the way of one call. Either this box serves it itself (Feature), or phones of this site ring (Targets), or
 // the call goes out through the gateway under one of the lines in As.
 type Route struct {
 	Dialled   Dialled
 	Emergency bool
 	Line      Line      // the called line; zero if the call goes out
 	Targets   []Binding // phones of the line that can be rung now
+	Feature   string    // what a feature code asks for: nobody is called
+	Code      string    // the code itself
+	Argument  string    // what was dialled behind the code
 	// As are the lines under which the gateway is tried, in this order. More
 	// than one only for an emergency call.
 	As []Line
@@ -42,10 +46,15 @@ func (r *Router) FromPhone(id Identity, dialled string) (Route, error) {
 			return out, errNoEmergencyPath
 		}
 		return out, nil
+	case out.Dialled.Feature:
+		code, argument, ok := matchCode(r.codes, out.Dialled.Raw)
+		if !ok {
+			return out, errNumberUnknown
+		}
+		out.Feature, out.Code, out.Argument = code.Feature, code.Code, argument
+		return out, nil
 	case !signedIn:
 		return out, errNotSignedIn
-	case out.Dialled.Feature:
-		return out, errNumberUnknown
 	}
 	if called, ok := r.local(out.Dialled); ok {
 		out.Line = called

@@ -22,6 +22,11 @@ type ServerConfig struct {
 	Ring     time.Duration    // how long a call may ring; 0: 3 minutes (Timer C of RFC 3261 §16.6)
 	Now      func() time.Time // nil means time.Now
 	Tick     func()           // called at least every 2 s while all loops live; may be nil
+
+	Codes    []FeatureCode            // what people dial for features; nil: [DefaultFeatureCodes]
+	Features FeatureCodes             // serves those that are not the server's own; nil: they are refused
+	Prompts  Prompts                  // nil: calls are refused without a word
+	Language func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
 }
 
 // Times of calls.
@@ -106,13 +111,24 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.router = &Router{plan: plan, accounts: accounts, binding: ep.Location().Binding}
+	if cfg.Codes == nil {
+		s.cfg.Codes = DefaultFeatureCodes()
+	}
+	s.router = &Router{plan: plan, accounts: accounts, binding: ep.Location().Binding, codes: s.cfg.Codes}
 	if uplink != nil {
 		s.router.gateway = uplink.Up
 		s.upstream = newUpstream(uplink, accounts, cfg.Register, cfg.Tick, s.log)
 	}
 	s.handle()
 	return s, nil
+}
+
+// languageOf is the language in which a phone is spoken to.
+func (s *Server) languageOf(a mac.Account) string {
+	if s.cfg.Language == nil || a.MAC.IsZero() {
+		return "en"
+	}
+	return s.cfg.Language(a)
 }
 
 // handle registers the handlers of both sides.

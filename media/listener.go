@@ -1,0 +1,150 @@
+package media
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Listener takes what comes on one stream where this box itself is the other
+// side of the call: it collects digits, and echoes if it is told to. What it
+// hears is measured as in a [Relay].
+type Listener struct {
+	s     *Stream
+	digit func(byte)
+	echo  atomic.Pointer[Player]
+
+	// Of the goroutine that reads RTP.
+	numbers  numbers
+	event    uint32 // time stamp of the last event
+	source   uint32 // SSRC of it
+	hasEvent bool
+}
+
+// NewListener makes a listener. digit gets each of 0-9, *, #, A-D as soon as
+// it is pressed (RFC 4733); it runs in the goroutine that reads and must not
+// block. It may be nil.
+func NewListener(s *Stream, digit func(byte)) *Listener {
+	return &Listener{s: s, digit: digit}
+}
+
+// Echo sends all that comes back, by way of the player of the same stream;
+// nil ends it.
+func (l *Listener) Echo(p *Player) { l.echo.Store(p) }
+
+// Run reads until ctx ends, which is no error, or a socket fails. A stream
+// that a relay runs on has no listener: that is an error.
+func (l *Listener) Run(ctx context.Context) error {
+	s := l.s
+	if !s.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("listen to %s: the stream is in a running relay", s)
+	}
+	defer s.running.Store(false)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	f := &flow{from: s, to: s}
+	pumps := []pump{
+		{kind: "rtp", conn: s.cfg.Pair.RTP, flow: f, pass: l.rtp},
+		{kind: "rtcp", conn: s.cfg.Pair.RTCP, flow: f, pass: l.rtcp},
+	}
+	var wg sync.WaitGroup
+	var once sync.Once
+	var failure error
+	for _, p := range pumps {
+		// A deadline in the past may be left from an earlier run.
+		err := p.conn.SetReadDeadline(time.Time{})
+		wg.Go(func() {
+			if err == nil {
+				err = p.run(ctx)
+			}
+			if err != nil {
+				once.Do(func() { failure = fmt.Errorf("listen to %s: %s: %w", s, p.kind, err) })
+				stop()
+			}
+		})
+	}
+	l.keep(ctx)
+	// What blocks in a read is ended by a deadline in the past.
+	_ = s.cfg.Pair.RTP.SetReadDeadline(time.Unix(1, 0))
+	_ = s.cfg.Pair.RTCP.SetReadDeadline(time.Unix(1, 0))
+	wg.Wait()
+	return failure
+}
+
+// keep sends what a Natted stream sends by itself, until ctx ends.
+func (l *Listener) keep(ctx context.Context) {
+	buf := make([]byte, 0, 256)
+	tick := time.NewTicker(openingInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.s.poke:
+		case <-tick.C:
+		}
+		l.s.keep(buf, keepAliveAfter, time.Now())
+	}
+}
+
+func (l *Listener) rtp(f *flow, b, _ []byte, src netip.AddrPort, now time.Time) {
+	b, moved, ok := l.s.recv.takeRTP(b, src, now)
+	if !ok {
+		return
+	}
+	if moved {
+		l.s.send.learnt(src, false)
+	}
+	pt := b[1] & 0x7f
+	if l.s.isEvent(pt) {
+		l.pressed(b)
+	}
+	p := l.echo.Load()
+	if p == nil {
+		return
+	}
+	if pt, ok = l.numbers.of(l.s, l.s, pt); ok {
+		p.echo(b, pt)
+	}
+}
+
+func (l *Listener) rtcp(_ *flow, b, _ []byte, src netip.AddrPort, now time.Time) {
+	if _, moved, ok := l.s.recv.takeRTCP(b, src, now); ok && moved {
+		l.s.send.learnt(src, true)
+	}
+}
+
+// pressed takes a packet of a telephone event (RFC 4733 §2.3). All packets of
+// one event have one time stamp, and the first that arrives counts.
+func (l *Listener) pressed(b []byte) {
+	p := rtpPayload(b)
+	if len(p) < 4 || p[0] > 15 {
+		return // flash, fax tones and the like
+	}
+	stamp, source := binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
+	if l.hasEvent && source == l.source && int32(stamp-l.event) <= 0 {
+		return // again, or late
+	}
+	l.hasEvent, l.event, l.source = true, stamp, source
+	if l.digit != nil {
+		l.digit("0123456789*#ABCD"[p[0]])
+	}
+}
+
+// isEvent tells whether a payload type is that of telephone events.
+func (s *Stream) isEvent(pt uint8) bool {
+	c := s.codecs.Load()
+	for _, list := range [][]Codec{c.local, c.remote} {
+		for _, x := range list {
+			if x.PT&0x7f == pt && strings.EqualFold(x.Name, "telephone-event") {
+				return true
+			}
+		}
+	}
+	return false
+}
