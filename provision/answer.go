@@ -25,6 +25,7 @@ type query struct {
 	ifNoneMatch   string
 	head          bool // only the headers are wanted
 	local, remote netip.Addr
+	since         time.Time // when it came
 }
 
 // reply is the answer to a query. A refusal is the same reply as an unknown
@@ -40,6 +41,16 @@ var notFound = reply{status: http.StatusNotFound, body: []byte("not found\n"), k
 
 // tryLater is for a phone that may have its file, which can't be made now.
 var tryLater = reply{status: http.StatusServiceUnavailable, body: []byte("try later\n"), kind: notFound.kind}
+
+// serve is [Server.answer] in a time that does not tell what was not found
+// from what was refused.
+func (s *Server) serve(ctx context.Context, q query) reply {
+	r := s.answer(ctx, q)
+	if r.status == http.StatusNotFound {
+		s.level(ctx, q)
+	}
+	return r
+}
 
 // answer finds, guards and renders one file.
 func (s *Server) answer(ctx context.Context, q query) reply {

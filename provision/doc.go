@@ -25,15 +25,15 @@
 //
 // # Goroutines
 //
-// One task for each socket ([Server.Tasks]), and below it one goroutine for
-// each connection (net/http) or transfer (pin/tftp), within limits for each
-// source and for all. No request waits for anything but the inventory's disk,
+// One task for each listener ([Server.Tasks]), and below it one goroutine for
+// each connection of HTTP, within limits for each source and for all; for TFTP
+// see package tftp. No request waits for anything but the inventory's disk,
 // and that only if it brings news of the phone.
 //
 // # Standards
 //
-// HTTP/1.1 (RFC 9110, RFC 9112): GET, HEAD with If-None-Match; PUT and POST of
-// what phones write, which is counted and not kept; no cookies, no redirects,
-// no ranges. TFTP (RFC 1350) with blksize and tsize (RFC 2348, RFC 2349),
-// reading only. DHCP option values by vendor: see [Catalog.Boot].
+// HTTP/1.1 (RFC 9110, RFC 9112): GET, HEAD with If-None-Match and
+// If-Modified-Since; PUT and POST of what phones write; no cookies, no
+// redirects. TFTP (RFC 1350, RFC 2347 to 2349), reading and writing of the
+// same files. DHCP option values by vendor: see [Catalog.Boot].
 package provision

@@ -138,6 +138,42 @@ func (s *stories) forget() {
 	s.all = nil
 }
 
+// shelf keeps uploads in memory.
+type shelf struct {
+	mu  sync.Mutex
+	all map[mac.Addr]map[string]string
+}
+
+func (s *shelf) Keep(_ context.Context, m mac.Addr, name string, content []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = make(map[mac.Addr]map[string]string)
+	}
+	if s.all[m] == nil {
+		s.all[m] = make(map[string]string)
+	}
+	s.all[m][name] = string(content)
+	return nil
+}
+
+// files returns what a phone has written, by name.
+func (s *shelf) files(m mac.Addr) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]string)
+	for name, text := range s.all[m] {
+		out[name] = text
+	}
+	return out
+}
+
+func (s *shelf) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = nil
+}
+
 func addr(t testing.TB, s string) mac.Addr {
 	t.Helper()
 	m, err := mac.Parse(s)

@@ -11,6 +11,8 @@ import (
 const (
 	limitRate   = 20.0 // requests a second in the long run
 	limitBurst  = 100.0
+	writeRate   = 0.2  // files written a second; a phone sends its logs every few minutes
+	writeBurst  = 30.0 // two logs at each of several restarts
 	limitHosts  = 4096 // sources that are remembered; the rest share one bucket
 	noteEvery   = 10 * time.Second
 	costRefused = 4.0 // guessing is dearer than fetching
@@ -19,7 +21,8 @@ const (
 
 // limiter is a token bucket for each source address.
 type limiter struct {
-	now func() time.Time
+	now         func() time.Time
+	rate, burst float64 // tokens a second, and at most
 
 	mu     sync.Mutex
 	hosts  map[netip.Addr]*bucket
@@ -33,8 +36,8 @@ type bucket struct {
 	noted time.Time // when the story was last told that it was empty
 }
 
-func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, hosts: make(map[netip.Addr]*bucket)}
+func newLimiter(now func() time.Time, rate, burst float64) *limiter {
+	return &limiter{now: now, rate: rate, burst: burst, hosts: make(map[netip.Addr]*bucket)}
 }
 
 // take reports whether the source may go on. note is true at most every few
@@ -44,7 +47,7 @@ func (l *limiter) take(from netip.Addr) (ok, note bool) {
 	defer l.mu.Unlock()
 	now := l.now()
 	b := l.bucket(from, now)
-	if b.spent+1 > limitBurst {
+	if b.spent+1 > l.burst {
 		if now.Sub(b.noted) < noteEvery {
 			return false, false
 		}
@@ -60,7 +63,7 @@ func (l *limiter) charge(from netip.Addr, cost float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.bucket(from, l.now())
-	b.spent = min(b.spent+cost, limitBurst)
+	b.spent = min(b.spent+cost, l.burst)
 }
 
 // bucket finds the bucket of a source with what has come back until now.
@@ -76,7 +79,7 @@ func (l *limiter) bucket(from netip.Addr, now time.Time) *bucket {
 			l.hosts[from] = b
 		}
 	}
-	b.spent = max(0, b.spent-limitRate*now.Sub(b.last).Seconds())
+	b.spent = max(0, b.spent-l.rate*now.Sub(b.last).Seconds())
 	b.last = now
 	return b
 }
@@ -89,7 +92,7 @@ func (l *limiter) sweep(now time.Time) {
 	}
 	l.swept = now
 	for from, b := range l.hosts {
-		if b.spent <= limitRate*now.Sub(b.last).Seconds() {
+		if b.spent <= l.rate*now.Sub(b.last).Seconds() {
 			delete(l.hosts, from)
 		}
 	}

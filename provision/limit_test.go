@@ -8,7 +8,7 @@ import (
 
 func TestLimiter(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	l := newLimiter(func() time.Time { return now })
+	l := newLimiter(func() time.Time { return now }, limitRate, limitBurst)
 	loud, calm := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
 	took, notes := 0, 0
 	for range 1000 {
@@ -44,7 +44,7 @@ func TestLimiter(t *testing.T) {
 
 func TestLimiterForgets(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	l := newLimiter(func() time.Time { return now })
+	l := newLimiter(func() time.Time { return now }, limitRate, limitBurst)
 	source := netip.MustParseAddr("10.0.0.0")
 	for range 3 * limitHosts {
 		source = source.Next()

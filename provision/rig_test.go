@@ -59,6 +59,7 @@ type rig struct {
 	t       testing.TB
 	phones  *inventory
 	told    *stories
+	kept    *shelf
 	windows *Windows
 	http    netip.AddrPort
 	tftp    netip.AddrPort
@@ -69,7 +70,7 @@ type rig struct {
 // functions.
 func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 	t.Helper()
-	r := &rig{t: t, told: new(stories), phones: newInventory(Phone{MAC: closed, Vendor: "yealink", Accounts: accounts(closed, 1)})}
+	r := &rig{t: t, told: new(stories), kept: new(shelf), phones: newInventory(Phone{MAC: closed, Vendor: "yealink", Accounts: accounts(closed, 1)})}
 	r.windows = NewWindows(time.Hour, time.Now, func(mac.Addr, story.Event) {})
 	for _, m := range []mac.Addr{yealink, poly, cisco, ata, grand} {
 		r.windows.Open(m, story.WindowByLease)
@@ -83,6 +84,7 @@ func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 			return site
 		},
 		Landing: landing,
+		Uploads: r.kept,
 		Tick:    func() { r.ticks.Add(1) },
 	}
 	if listen {
@@ -119,9 +121,11 @@ func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 // bucket.
 func (r *rig) stopClock() {
 	at := time.Now()
-	r.limit.mu.Lock()
-	defer r.limit.mu.Unlock()
-	r.limit.now = func() time.Time { return at }
+	for _, l := range []*limiter{r.limit, r.writes} {
+		l.mu.Lock()
+		l.now = func() time.Time { return at }
+		l.mu.Unlock()
+	}
 }
 
 // answered is what a phone gets, with all headers but the date.

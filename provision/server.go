@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,18 +23,17 @@ const (
 	idleTimeout   = 30 * time.Second
 	stopTimeout   = 2 * time.Second
 	headerLimit   = 80 << 10 // a path of 64 KiB gets a clean answer, not a reset
-	uploadLimit   = 2 << 20  // bytes; the largest log of a Poly is 1 MiB
-	drainLimit    = 4 << 20  // of a body that is refused: who is cut off in the middle reads no answer
 )
 
 // Config is what a [Server] is built from.
 type Config struct {
 	// Site returns the site as seen from the local address that a request
 	// came to. It is called for each file that is rendered and must not block.
-	Site   func(local netip.Addr) Site
-	Listen []netip.AddrPort // plain HTTP
-	TFTP   []netip.AddrPort // empty: no TFTP
-	Tick   func()           // called at least every two seconds by every loop; may be nil
+	Site    func(local netip.Addr) Site
+	Listen  []netip.AddrPort // plain HTTP
+	TFTP    []netip.AddrPort // empty: no TFTP
+	Tick    func()           // called at least every two seconds by every loop; may be nil
+	Uploads UploadStore      // keeps what phones write; nil: it is counted only
 	// Landing answers GET / for people with a browser; may be nil.
 	Landing http.Handler
 }
@@ -57,7 +55,9 @@ type Server struct {
 	record  func(mac.Addr, story.Event)
 	log     *slog.Logger
 	now     func() time.Time
-	limit   *limiter
+	limit   *limiter      // requests by source
+	writes  *limiter      // files that are written, by source
+	uploads chan struct{} // places for bodies in memory
 	http    []*httpDoor
 	tftp    []*tftpDoor
 }
@@ -73,7 +73,8 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	}
 	s := &Server{
 		cfg: cfg, catalog: catalog, phones: phones, whois: whois, windows: windows,
-		record: record, log: log, now: time.Now, limit: newLimiter(time.Now),
+		record: record, log: log, now: time.Now, limit: newLimiter(time.Now, limitRate, limitBurst), writes: newLimiter(time.Now, writeRate, writeBurst),
+		uploads: make(chan struct{}, uploadsHeld),
 	}
 	for _, at := range cfg.Listen {
 		d, err := newHTTPDoor(at, s)
@@ -111,7 +112,7 @@ func (s *Server) Addrs() (http, tftp []netip.AddrPort) {
 		http = append(http, d.addr)
 	}
 	for _, d := range s.tftp {
-		tftp = append(tftp, d.addr)
+		tftp = append(tftp, d.Addr())
 	}
 	return http, tftp
 }
@@ -129,7 +130,7 @@ func (s *Server) Close() error {
 		closed(d.listener.Close())
 	}
 	for _, d := range s.tftp {
-		closed(d.conn.Close())
+		closed(d.Close())
 	}
 	return errors.Join(faults...)
 }
@@ -144,12 +145,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	q := query{
 		door: story.HTTP, path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"),
-		head: r.Method == http.MethodHead, local: localAddr(r), remote: remoteAddr(r),
+		head: r.Method == http.MethodHead, local: localAddr(r), remote: remoteAddr(r), since: s.now(),
 	}
 	if ok, note := s.limit.take(q.remote); !ok {
 		s.tooFast(q, note)
-		w.Header().Set("Retry-After", "5")
-		write(w, q, reply{status: http.StatusTooManyRequests, body: []byte("too many requests\n"), kind: notFound.kind})
+		write(w, q, tooMany)
 		return
 	}
 	switch r.Method {
@@ -158,17 +158,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.cfg.Landing.ServeHTTP(w, r)
 			return
 		}
-		write(w, q, s.answer(r.Context(), q))
+		write(w, q, s.serve(r.Context(), q))
 	case http.MethodPut, http.MethodPost:
 		write(w, q, s.upload(w, r, q))
 	default:
-		write(w, q, notAllowed(w))
+		write(w, q, notWritable)
 	}
-}
-
-func notAllowed(w http.ResponseWriter) reply {
-	w.Header().Set("Allow", "GET, HEAD, PUT, POST")
-	return reply{status: http.StatusMethodNotAllowed, body: []byte("method not allowed\n"), kind: notFound.kind}
 }
 
 // write sends a reply whole, with its exact length, to GET and HEAD alike.
@@ -176,6 +171,12 @@ func write(w http.ResponseWriter, q query, r reply) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	switch r.status {
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", "GET, HEAD, PUT, POST")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		h.Set("Retry-After", "5")
+	}
 	if r.etag != "" {
 		h.Set("ETag", r.etag)
 		h.Set("Cache-Control", "private, no-cache") // may be kept, must be asked for
@@ -189,45 +190,6 @@ func write(w http.ResponseWriter, q query, r reply) {
 		_, _ = w.Write(r.body) // a phone that has gone is no fault of ours
 	}
 }
-
-// upload takes a file that a phone writes: its logs, and the overrides that
-// its user made. They are counted for the story and not kept; a phone that is
-// refused shows errors on its screen. Only the phone itself may write its
-// files.
-func (s *Server) upload(w http.ResponseWriter, r *http.Request, q query) reply {
-	name, lang, err := cleanPath(q.path)
-	if err != nil {
-		return badPath(err)
-	}
-	t := s.look(name, lang, q.agent, q.remote)
-	if !t.found || !t.match.file.Put {
-		return notAllowed(w)
-	}
-	s.limit.charge(q.remote, costUpload)
-	if r.ContentLength > drainLimit {
-		s.refuse(q, t, story.UploadTooLarge)
-		return tooLarge
-	}
-	size, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, drainLimit))
-	var over *http.MaxBytesError
-	if reason := s.permit(t); reason != "" && reason != story.WindowClosed {
-		s.refuse(q, t, reason)
-		return notFound
-	}
-	switch {
-	case errors.As(err, &over) || size > uploadLimit:
-		s.refuse(q, t, story.UploadTooLarge)
-		return tooLarge
-	case err != nil:
-		s.log.Debug("upload broke off", "component", "provision", "mac", t.who, "err", err)
-		return reply{status: http.StatusBadRequest, body: []byte("upload broke off\n"), kind: notFound.kind}
-	}
-	s.enlist(r.Context(), q, t)
-	s.tell(t.who, q, story.Uploaded, story.Args{File: printable(q.path), Bytes: size, Via: string(q.door)})
-	return reply{status: http.StatusOK, kind: notFound.kind}
-}
-
-var tooLarge = reply{status: http.StatusRequestEntityTooLarge, body: []byte("too large\n"), kind: notFound.kind}
 
 // tooFast tells the story of a phone that asks too often, now and then.
 func (s *Server) tooFast(q query, note bool) {

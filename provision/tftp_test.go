@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"patchbay/dhcp/mac"
 )
 
 // fetch is a TFTP client of a few lines, written from RFC 1350 so that it may
@@ -78,6 +80,7 @@ func TestTFTP(t *testing.T) {
 	}{
 		{"its own file", home(yealink), rrq(1, "001565005301.cfg"), "account.2.password = Secret02of001565005301", ""},
 		{"with a slash", home(yealink), rrq(1, "/001565005301.cfg"), "Secret01", ""},
+		{"with backslashes", home(yealink), rrq(1, `lang_de\001565005301.cfg`), "lang.gui = German", ""},
 		{"with language", home(yealink), rrq(1, "lang_de/001565005301.cfg"), "lang.gui = German", ""},
 		{"common file for anybody", stranger, rrq(1, "y000000000028.cfg"), "#!version", ""},
 		{"another's file", home(poly), rrq(1, "001565005301.cfg"), "", "file not found"},
@@ -88,7 +91,7 @@ func TestTFTP(t *testing.T) {
 		{"absolute", home(yealink), rrq(1, "/etc/passwd"), "", "file not found"},
 		{"empty name", home(yealink), rrq(1, ""), "", "file not found"},
 		{"line break", home(yealink), rrq(1, "a\r\nb"), "", "file not found"},
-		{"write", home(yealink), rrq(2, "001565005301-boot.log"), "", "writing is not allowed"},
+		{"write", home(yealink), rrq(2, "y000000000028.cfg"), "", "writing is not allowed"},
 		{"write of a configuration", home(yealink), rrq(2, "001565005301.cfg"), "", "writing is not allowed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -99,7 +102,7 @@ func TestTFTP(t *testing.T) {
 		})
 	}
 	want := []string{
-		"provision.served", "provision.served", "provision.served", "provision.refused address-of-other", "provision.refused address-unknown",
+		"provision.served", "provision.served", "provision.served", "provision.served", "provision.refused address-of-other", "provision.refused address-unknown",
 		"provision.404", "provision.404", "provision.refused write-refused", "provision.refused write-refused",
 	}
 	if diff := cmp.Diff(want, r.told.codes(yealink)); diff != "" {
@@ -158,25 +161,88 @@ func TestTFTPNonsense(t *testing.T) {
 func TestTFTPLimits(t *testing.T) {
 	r := newRig(t, true, nil)
 	r.stopClock()
-	door := r.Server.tftp[0]
-	q := query{remote: home(laptop)}
-	for range tftpPerHost {
-		if err := door.begin(q); err != nil {
+	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "" {
+		t.Errorf("at first: %q", fault)
+	}
+	r.limit.charge(home(laptop), limitBurst)
+	for _, op := range []byte{1, 2} {
+		if _, fault := fetch(t, home(laptop), r.tftp, rrq(op, "y000000000028.cfg")); fault != "busy, try later" {
+			t.Errorf("too fast: %q", fault)
+		}
+	}
+}
+
+// send is a TFTP client that writes a file in blocks of 512 bytes.
+func send(t testing.TB, from netip.Addr, server netip.AddrPort, name string, file []byte) (fault string) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WriteToUDPAddrPort(rrq(2, name), server); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 600)
+	for last := -1; ; {
+		n, peer, err := c.ReadFromUDPAddrPort(packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packet[1] == 5 {
+			return string(bytes.TrimRight(packet[4:n], "\x00"))
+		}
+		block := int(binary.BigEndian.Uint16(packet[2:]))
+		if block == last {
+			return ""
+		}
+		part := file[min(len(file), 512*block):min(len(file), 512*block+512)]
+		if len(part) < 512 {
+			last = block + 1
+		}
+		if _, err := c.WriteToUDPAddrPort(append(binary.BigEndian.AppendUint16([]byte{0, 3}, uint16(block+1)), part...), peer); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "busy, try later" {
-		t.Errorf("more transfers than allowed: %q", fault)
-	}
-	for range tftpPerHost {
-		door.end(q.remote)
-	}
-	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "" {
-		t.Errorf("after the transfers ended: %q", fault)
-	}
-	r.limit.charge(home(laptop), limitBurst)
-	if _, fault := fetch(t, home(laptop), r.tftp, rrq(1, "y000000000028.cfg")); fault != "busy, try later" {
-		t.Errorf("too fast: %q", fault)
+}
+
+func TestTFTPUploads(t *testing.T) {
+	r := newRig(t, true, nil)
+	log := bytes.Repeat([]byte("0123456789abcdef"), 64) // ends with a full block
+	for _, tc := range []struct {
+		name, file string
+		from       mac.Addr
+		content    []byte
+		fault      string
+		story      []string
+	}{
+		{"its own log", "0004f2005302-app.log", poly, log, "", []string{"provision.uploaded"}},
+		{"empty", "/0004f2005302-app.log", poly, nil, "", []string{"provision.uploaded"}},
+		{"from a Windows path", `\0004f2005302-app.log`, poly, []byte("x"), "", []string{"provision.uploaded"}},
+		{"another's log", "0004f2005399-app.log", poly, log, "file not found", []string{"provision.refused address-of-other"}},
+		{"too large", "0004f2005302-app.log", poly, make([]byte, uploadLimit+1), "file is too large", nil},
+		{"configuration", "0004f2005302.cfg", poly, log, "writing is not allowed", []string{"provision.refused write-refused"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r.told.forget()
+			r.kept.forget()
+			if fault := send(t, home(tc.from), r.tftp, tc.file, tc.content); fault != tc.fault {
+				t.Errorf("%q, want %q", fault, tc.fault)
+			}
+			if diff := cmp.Diff(tc.story, r.told.codes(tc.from)); diff != "" {
+				t.Error("story (-want +got)\n" + diff)
+			}
+			want := map[string]string{}
+			if tc.fault == "" {
+				want["0004f2005302-app.log"] = string(tc.content)
+			}
+			if diff := cmp.Diff(want, r.kept.files(poly)); diff != "" {
+				t.Error("kept (-want +got)\n" + diff)
+			}
+		})
 	}
 }
 
