@@ -157,7 +157,7 @@ func (c *call) answerOurselves(display string, script func(context.Context, *voi
 	c.a.confirmed = true
 	c.attended = true
 	c.tell(c.a.account, story.Out, story.CallAnswered, story.Args{Number: c.record.To.Number, Name: c.record.To.Name})
-	c.unacked = c.await(c.a, c.r, res, c.asked(), 0)
+	c.a.unacked = c.await(c.a, c.r, res, c.asked(), 0)
 	return c.attend(script, c.a.sent != nil)
 }
 
@@ -226,16 +226,19 @@ func (c *call) attend(script func(context.Context, *voice) error, ready bool) er
 				ready = true
 				start()
 			}
+		case then := <-c.results:
+			then()
 		case <-repeat.C:
-			if err := c.repeat(time.Now()); err != nil {
-				return err
-			}
+			c.repeat(time.Now())
 		case <-c.gone():
 			if context.Cause(c.r.Context()) == ErrCancelled || !c.a.confirmed {
 				return errCancelled
 			}
 		case <-c.stopped:
 			return errStopping
+		}
+		if c.ending {
+			return c.verdict
 		}
 	}
 }
@@ -274,11 +277,11 @@ func (c *call) attendRequest(v *voice, in *inbound) (over, begin bool) {
 
 func (c *call) attendAck(in *inbound) (over, begin bool) {
 	defer in.finish(nil)
-	u := c.unacked
+	u := c.a.unacked
 	if u == nil || u.r.CSeq().SeqNo != in.r.CSeq().SeqNo {
 		return false, false
 	}
-	c.unacked = nil
+	c.a.unacked = nil
 	if u.in != nil {
 		u.in.finish(nil)
 	}
@@ -305,7 +308,7 @@ func (c *call) attendOffer(in *inbound) {
 	case err != nil:
 		in.finish(statusOf(err))
 		return
-	case c.unacked != nil && in.r.Method == sip.INVITE:
+	case c.a.unacked != nil && in.r.Method == sip.INVITE:
 		in.finish(errGlare)
 		return
 	}
@@ -331,8 +334,8 @@ func (c *call) attendOffer(in *inbound) {
 	}
 	res := c.agree(in, body)
 	if in.r.Method == sip.INVITE {
-		c.unacked = c.await(c.a, in.r, res, x, 0)
-		c.unacked.in = in
+		c.a.unacked = c.await(c.a, in.r, res, x, 0)
+		c.a.unacked.in = in
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"patchbay/appliance/story"
+	"patchbay/media"
 )
 
 // RFC 3261 §9.1: a cancelled INVITE that gets no final answer within 64*T1 is over.
@@ -29,6 +30,8 @@ type branch struct {
 	tries  int
 	failed bool // over, or given up
 	rang   bool
+	early  *media.SDP        // the last description in a provisional answer
+	rseq   map[string]uint32 // last RSeq acknowledged, by To tag (RFC 3262 §4)
 
 	giveUp sync.Once
 	given  chan struct{} // closed: the call does not want it any more
@@ -43,8 +46,9 @@ type branchAnswer struct {
 }
 
 // branchTo makes a branch that is not started yet.
-func (c *call) branchTo(l *leg) *branch {
-	return &branch{c: c, leg: l, x: &exchange{asker: c.a, other: l}, given: make(chan struct{})}
+func (t *try) branchTo(l *leg) *branch {
+	t.c.all = append(t.c.all, l)
+	return &branch{c: t.c, leg: l, x: &exchange{asker: t.asker, other: l, offer: t.offer}, given: make(chan struct{})}
 }
 
 // start opens the media, makes the offer and sends the INVITE.
@@ -52,7 +56,6 @@ func (b *branch) start(extra ...sip.Header) error {
 	if err := b.leg.open(b.c.s.cfg.Ports); err != nil {
 		return err
 	}
-	b.x.offer = b.c.offer
 	body, err := b.x.begin()
 	if err != nil {
 		return err
@@ -64,6 +67,7 @@ func (b *branch) start(extra ...sip.Header) error {
 	for _, h := range extra {
 		req.AppendHeader(h)
 	}
+	b.leg.timer.ask(req, b.c.s.times, body != nil)
 	if body != nil {
 		setSDP(req, body)
 	}
@@ -80,7 +84,8 @@ func (b *branch) send(req *sip.Request) error {
 	b.invite, b.tx = req, tx
 	extra := &extraAnswers{b: b, invite: req}
 	tx.OnRetransmission(extra.take)
-	b.c.s.loose.Go(func() { b.read(tx, req) })
+	patience := b.patience()
+	b.c.s.loose.Go(func() { b.read(tx, req, patience) })
 	return nil
 }
 
@@ -110,8 +115,8 @@ func (b *branch) drop(reason string) {
 }
 
 // read passes the answers of one INVITE to the call until the final one.
-func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request) {
-	first := time.NewTimer(b.patience())
+func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request, patience time.Duration) {
+	first := time.NewTimer(patience)
 	defer first.Stop()
 	var limit <-chan time.Time
 	given := b.given
@@ -254,16 +259,23 @@ func (x *extraAnswers) take(res *sip.Response) {
 
 // endForked acknowledges a 2xx that belongs to no call and hangs up.
 func (s *Server) endForked(like *leg, invite *sip.Request, res *sip.Response) {
-	l := &leg{
-		call: like.call, way: like.way, gateway: like.gateway, account: like.account, line: like.line,
-		callID: like.callID, localTag: like.localTag, local: like.local, remote: like.remote,
-		target: *invite.Recipient.Clone(), contact: like.contact, cseq: invite.CSeq().SeqNo,
-	}
-	l.answeredBy(res)
+	l := like.fork(invite, res)
+	l.cseq = invite.CSeq().SeqNo
 	if err := l.acknowledge(invite.CSeq().SeqNo, nil); err != nil {
 		s.log.Debug("end a late answer", "err", err)
 	}
 	s.bye(l)
+}
+
+// fork is the dialog that an answer of another peer than that of the leg made.
+func (l *leg) fork(invite *sip.Request, res *sip.Response) *leg {
+	f := &leg{
+		s: l.s, log: l.log, way: l.way, gateway: l.gateway, account: l.account, line: l.line,
+		callID: l.callID, localTag: l.localTag, local: l.local, remote: l.remote,
+		target: *invite.Recipient.Clone(), contact: l.contact,
+	}
+	f.answeredBy(res)
+	return f
 }
 
 // answeredElsewhere is the Reason of a CANCEL that keeps a phone from showing

@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,25 +19,36 @@ import (
 type call struct {
 	s        *Server
 	id       string
+	began    time.Time
 	log      *slog.Logger
 	r        *Request // the caller's INVITE
 	identity Identity // of the calling phone
 	line     Line     // of the calling phone; zero if nobody is signed in
 	route    Route
 	hops     uint32
+	diverted []diversion // how the call got to where it rings now
 
-	a, b     *leg       // b: who answered
-	branches []*branch  // of the present try
-	all      []*branch  // of all tries
+	a, b     *leg       // b: who answered; a side that left while another is fetched stays, ended
+	all      []*leg     // of all tries; closed at the end
+	leaving  []*leg     // transferred away; their BYE is still to come
 	offer    *media.SDP // the caller's; nil if it made none
 	ours     *media.SDP // where we are the other side ourselves: what we say of us
 	attended bool       // we answered the call ourselves; there is no other leg
-	relay    context.CancelFunc
-	relayed  sync.WaitGroup
-	relayTo  *leg
-	unacked  *unacked  // our 2xx that waits for its ACK
-	busy     *inFlight // an offer that waits for its answer
-	rung     []Party   // phones that were rung, for their stories
+	try      *try       // rings now; nil while nobody does
+	talking  bool       // somebody has answered
+	busy     bool       // an offer waits for its answer
+	waits    *inbound   // an offer that waits for an ACK
+	rung     []Party    // phones that were rung, for their stories
+	rel      *reliable  // provisional answers to the caller (RFC 3262); nil if it can't
+	relayed  relayed
+
+	transfer *transfer  // under way
+	parked   string     // the slot where the call waits
+	joining  *admission // who comes in from another call
+	moved    bool       // the caller's leg went on to another call
+	ending   bool
+	verdict  error
+	cause    []sip.Header // Reason of the BYE that ended it
 
 	answers chan branchAnswer
 	inbox   chan *inbound
@@ -47,6 +59,14 @@ type call struct {
 
 	mu     sync.Mutex
 	record CallRecord
+	rings  int64 // the line whose phones ring now, 0 if none; for those who pick up
+}
+
+// relayed is the relay between the two sides.
+type relayed struct {
+	a, b *leg
+	stop context.CancelFunc
+	wait sync.WaitGroup
 }
 
 // inbound is a request within one of the dialogs. It is answered by the call.
@@ -62,11 +82,15 @@ type inbound struct {
 func (in *inbound) finish(e *StatusError) {
 	in.once.Do(func() {
 		if e != nil && in.r.Method != sip.ACK {
-			in.leg.call.s.refuse(in.r, e)
+			in.leg.s.refuse(in.r, e)
 		}
 		close(in.done)
 	})
 }
+
+// inDialog says whether the request came in the dialog of its leg. A REFER
+// with Target-Dialog does not.
+func (in *inbound) inDialog() bool { return in.r.To().Params.Has("tag") }
 
 // tooLate answers a request that came when the call had ended. A BYE then
 // crossed ours, and both sides are right (RFC 3261 §15.1.2).
@@ -83,18 +107,23 @@ func (c *call) stop() { c.once.Do(func() { close(c.stopped) }) }
 // run carries the call from the INVITE to its record.
 func (c *call) run() {
 	err := c.connect()
+	if c.moved {
+		c.s.leave(c)
+		close(c.over)
+		return
+	}
 	if c.attended {
 		c.finish(statusOf(err))
 		return
 	}
-	if err != nil {
-		e := c.refusal(err)
-		c.explain(e)
-		c.s.refuse(c.r, e)
-		c.finish(e)
+	if err == nil {
+		c.finish(statusOf(c.talk()))
 		return
 	}
-	c.finish(statusOf(c.talk()))
+	e := c.refusal(err)
+	c.explain(e)
+	c.s.refuse(c.r, e)
+	c.finish(e)
 }
 
 // refusal is what the caller of a call that failed is told. One who dialled
@@ -140,6 +169,9 @@ func announcement(r story.Reason) []string {
 
 // connect routes the call and rings until somebody has answered.
 func (c *call) connect() error {
+	if taken, err := c.service(); taken {
+		return err
+	}
 	var unreadable error
 	c.offer, unreadable = sdpOf(c.r.Request)
 	if err := c.find(); err != nil {
@@ -148,6 +180,9 @@ func (c *call) connect() error {
 	if unreadable != nil {
 		return unreadable
 	}
+	if err := c.a.timer.asked(c.r.Request, c.s.times.minExpires); err != nil {
+		return err
+	}
 	c.started()
 	if c.route.Feature != "" {
 		return c.serveFeature()
@@ -155,15 +190,31 @@ func (c *call) connect() error {
 	if err := c.a.open(c.s.cfg.Ports); err != nil {
 		return err
 	}
+	for {
+		err := c.attempt()
+		var to *forwarded
+		if !errors.As(err, &to) {
+			return err
+		}
+		if err := c.follow(to); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt tries the route that holds now.
+func (c *call) attempt() error {
 	if !c.route.Outward() {
-		return c.ring(c.phones())
+		return c.ringLine()
 	}
 	err := c.reach()
 	if err != nil {
 		return err
 	}
 	for i, as := range c.route.As {
-		err = c.ring([]*branch{c.outward(as)})
+		t := c.newTry(c.a, c.offer, c.route)
+		t.branches = append(t.branches, t.outward(as))
+		err = c.ring(t, c.s.cfg.Ring)
 		if err == nil || i+1 == len(c.route.As) || !retryable(err) {
 			break
 		}
@@ -186,20 +237,23 @@ func (c *call) find() error {
 	if c.route.Outward() {
 		c.record.Via = "gateway"
 	}
-	c.record.To = c.called()
+	c.record.To = called(c.route)
 	if c.route.Feature != "" {
 		// Without the argument: it may be a verification code.
 		c.record.To = Party{Number: c.route.Code, Name: c.route.Feature}
 		c.record.Dialled = c.route.Code
 	}
+	if f := c.forwardOf(c.route); errors.Is(err, errNobodyThere) && (f.Always != "" || f.NoAnswer != "" || len(f.Also) > 0 || f.DoNotDisturb) {
+		return nil // it goes elsewhere
+	}
 	return err
 }
 
 // called is who the call goes to, as far as it is known before an answer.
-func (c *call) called() Party {
-	l := c.route.Line
+func called(r Route) Party {
+	l := r.Line
 	if l.ID == 0 {
-		return Party{Number: c.route.Dialled.Number}
+		return Party{Number: r.Dialled.Number}
 	}
 	p := Party{Number: l.Number, Name: l.DisplayName}
 	if p.Number == "" {
@@ -233,6 +287,8 @@ func retryable(err error) bool {
 // early answers a request that comes while it rings.
 func (c *call) early(in *inbound) {
 	switch {
+	case in.r.Method == sip.PRACK && in.leg == c.a:
+		c.onPrack(in)
 	case in.r.Method == sip.BYE && in.leg == c.a:
 		// RFC 3261 §15: a caller may end an early dialog by BYE.
 		in.answer(sip.StatusOK, "OK")
@@ -254,17 +310,17 @@ func (in *inbound) answer(status int, phrase string) {
 	in.finish(&StatusError{Status: status, Phrase: phrase})
 }
 
-// connectMedia starts the relay between the caller and a leg. The streams
-// know their peers by then.
-func (c *call) connectMedia(l *leg) {
-	if c.relayTo == l {
+// connectMedia starts the relay between two legs. The streams know their
+// peers by then.
+func (c *call) connectMedia(a, b *leg) {
+	if c.relayed.stop != nil && (c.relayed.a == a && c.relayed.b == b || c.relayed.a == b && c.relayed.b == a) {
 		return
 	}
 	c.disconnectMedia()
 	ctx, cancel := context.WithCancel(context.Background())
-	relay := media.NewRelay(c.a.stream, l.stream, media.RelayOptions{Log: c.log})
-	c.relay, c.relayTo = cancel, l
-	c.relayed.Go(func() {
+	relay := media.NewRelay(a.stream, b.stream, media.RelayOptions{Log: c.log})
+	c.relayed.a, c.relayed.b, c.relayed.stop = a, b, cancel
+	c.relayed.wait.Go(func() {
 		if err := relay.Run(ctx); err != nil {
 			c.log.Error("relay", "err", err)
 		}
@@ -272,10 +328,28 @@ func (c *call) connectMedia(l *leg) {
 }
 
 func (c *call) disconnectMedia() {
-	if c.relay != nil {
-		c.relay()
-		c.relayed.Wait()
-		c.relay, c.relayTo = nil, nil
+	if c.relayed.stop != nil {
+		c.relayed.stop()
+		c.relayed.wait.Wait()
+		c.relayed.a, c.relayed.b, c.relayed.stop = nil, nil, nil
+	}
+}
+
+// post hands the owner of the call something to do. It blocks until it is
+// taken, and is false if the call ended before.
+func (c *call) post(f func()) bool {
+	select {
+	case c.results <- f:
+		return true
+	case <-c.over:
+		return false
+	}
+}
+
+// end lets the call end after the present event; the first reason counts.
+func (c *call) end(err error) {
+	if !c.ending {
+		c.ending, c.verdict = true, err
 	}
 }
 

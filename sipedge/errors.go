@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -18,6 +19,8 @@ type StatusError struct {
 	Phrase string       // reason phrase of the status line, for the caller's display
 	Reason story.Reason // empty if the story has no word for it
 	Err    error        // what was tried, may be nil
+	// Headers are what else the answer has to say, such as Min-SE; may be nil.
+	Headers []sip.Header
 }
 
 // Error implements error.
@@ -51,6 +54,13 @@ var (
 	errNoAnswer        = &StatusError{Status: 480, Phrase: "Nobody Answered", Reason: story.NoAnswer}
 	errBadBody         = &StatusError{Status: 400, Phrase: "Bad Session Description"}
 	errBadType         = &StatusError{Status: 415, Phrase: "Only application/sdp Is Understood"}
+	errReplaced        = &StatusError{Status: sip.StatusRequestTerminated, Phrase: "Replaced"}
+	errNotYours        = &StatusError{Status: 403, Phrase: "This Call Is Not Yours"}
+	errNothingRings    = &StatusError{Status: 404, Phrase: "No Phone Rings There"}
+	errNothingParked   = &StatusError{Status: 404, Phrase: "No Call Is Parked There"}
+	errSlotTaken       = &StatusError{Status: 486, Phrase: "A Call Is Parked There Already", Reason: story.Busy}
+	errDoNotDisturb    = &StatusError{Status: 486, Phrase: "Do Not Disturb", Reason: story.Busy}
+	errForwardLoop     = &StatusError{Status: 480, Phrase: "Forwarded In A Circle", Reason: story.NobodyThere}
 	errSetup           = &StatusError{Status: 500, Phrase: "Server Internal Error"}
 )
 
@@ -109,7 +119,8 @@ func passStatus(res *sip.Response, gateway bool) *StatusError {
 	case 488, 606:
 		e.Reason = story.NoCommonCodec
 	case 300, 301, 302, 305, 380:
-		// A redirection would let a peer steer calls past the dial plan.
+		// Where it is not followed it must not go further: it would let a
+		// peer steer calls past the dial plan.
 		e.Status, e.Phrase, e.Reason = 480, "Temporarily Unavailable", story.NoAnswer
 	case 481, 482, 483, 500, 501, 502, 503, 504:
 		if gateway {
@@ -119,7 +130,34 @@ func passStatus(res *sip.Response, gateway bool) *StatusError {
 	if e.Phrase == "" {
 		e.Phrase = "Failed"
 	}
+	if r := causes(res); r != nil {
+		e.Headers = append(e.Headers, r)
+	}
 	return e
+}
+
+// causes is the Reason of a message as it may be passed on (RFC 3326): the
+// numbers of SIP and Q.850, without the sender's words.
+func causes(m interface{ GetHeaders(string) []sip.Header }) sip.Header {
+	var out []string
+	for _, h := range m.GetHeaders("Reason") {
+		for v := range strings.SplitSeq(h.Value(), ",") {
+			protocol, params, _ := strings.Cut(v, ";")
+			if protocol = strings.TrimSpace(protocol); protocol != "SIP" && protocol != "Q.850" {
+				continue
+			}
+			for p := range strings.SplitSeq(params, ";") {
+				k, n, _ := strings.Cut(strings.TrimSpace(p), "=")
+				if _, ok := parseNumber(n, 999); strings.EqualFold(k, "cause") && ok && len(out) < 4 {
+					out = append(out, protocol+";cause="+n)
+				}
+			}
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	return sip.NewHeader("Reason", strings.Join(out, ", "))
 }
 
 // printable cuts what a peer wrote down to what may stand in a status line

@@ -66,7 +66,21 @@ func (x *exchange) answered(theirs *media.SDP) ([]byte, error) {
 		return nil, err
 	}
 	x.other.sent, x.asker.sent = x.offered, mine
+	x.other.theirs, x.asker.theirs = theirs, x.offer
 	return mine.Bytes(), nil
+}
+
+// settle takes other's answer where the asker gets an offer of its own later:
+// it waits in a dialog that is up already (a transfer).
+func (x *exchange) settle(theirs *media.SDP) error {
+	if theirs == nil {
+		return errNoCodec.because(fmt.Errorf("%s answered without a description", x.other.who()))
+	}
+	if err := x.other.stream.Apply(x.offered, theirs); err != nil {
+		return err
+	}
+	x.other.sent, x.other.theirs = x.offered, theirs
+	return nil
 }
 
 // acknowledged takes the asker's answer out of its ACK and makes the body of
@@ -89,6 +103,7 @@ func (x *exchange) acknowledged(theirs *media.SDP) ([]byte, error) {
 		return nil, err
 	}
 	x.other.sent, x.asker.sent = mine, x.lateSent
+	x.other.theirs, x.asker.theirs = x.late, theirs
 	return mine.Bytes(), nil
 }
 
@@ -183,6 +198,41 @@ func (l *leg) onHold() bool {
 	}
 	a, ok := l.sent.Audio()
 	return ok && a.Direction != media.SendRecv && a.Direction != media.Unspecified
+}
+
+// repeats says whether an offer is the description that holds already, which
+// our last answer fits.
+func (l *leg) repeats(offer *media.SDP) bool {
+	if l.sent == nil || l.theirs == nil || !bytes.Equal(l.theirs.Bytes(), offer.Bytes()) {
+		return false
+	}
+	ours, ok := l.sent.Audio()
+	theirs, ok2 := offer.Audio()
+	if !ok || !ok2 || len(ours.Cryptos) == 0 {
+		return ok && ok2
+	}
+	_, ok = theirs.Chosen(ours.Cryptos[0])
+	return ok
+}
+
+// resumed is a description as its author would write it without a hold: what
+// is offered to a new other side in its name.
+func resumed(d *media.SDP) (*media.SDP, error) {
+	if d == nil {
+		return nil, nil
+	}
+	var out bytes.Buffer
+	for line := range bytes.Lines(d.Bytes()) {
+		switch text := string(bytes.TrimSpace(line)); text {
+		case "a=sendonly", "a=recvonly", "a=inactive", "a=sendrecv":
+			continue
+		case "c=IN IP4 0.0.0.0":
+			out.WriteString("c=IN IP4 192.0.2.1\r\n") // is not passed on
+		default:
+			out.WriteString(text + "\r\n")
+		}
+	}
+	return media.ParseSDP(out.Bytes())
 }
 
 func randomSession() uint64 { return rand.Uint64() >> 2 }

@@ -48,7 +48,7 @@ func (s *Server) unacceptable(r *Request) *StatusError {
 // newCall makes the call and the caller's leg.
 func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 	c := &call{
-		s: s, r: r, identity: id, id: rand.Text()[:12],
+		s: s, r: r, identity: id, id: rand.Text()[:12], began: s.now(),
 		hops:    69,
 		answers: make(chan branchAnswer), inbox: make(chan *inbound), results: make(chan func()),
 		over: make(chan struct{}), stopped: make(chan struct{}),
@@ -74,6 +74,13 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 		}
 	}
 	c.record.Dialled = printable(dialledUser(r.Recipient))
+	c.a.shown = c.record.From
+	if !gateway && c.line.Extension != "" {
+		c.a.shown.Number = c.line.Extension
+	}
+	c.a.line = c.line
+	c.all = append(c.all, c.a)
+	c.rel = newReliable(r)
 	s.adopt(c.a)
 	return c
 }

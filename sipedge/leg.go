@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -64,10 +67,13 @@ func (w phoneWay) Contact(user string) *sip.ContactHeader { return w.flow.Contac
 // leg is one of the two dialogs of a call (RFC 3261 §12) with its media. It
 // belongs to the call's goroutine; what others read stands below mu.
 type leg struct {
-	call    *call
+	s       *Server
+	log     *slog.Logger
+	owner   atomic.Pointer[call] // changes when a transfer moves the leg
 	way     signaling
 	gateway bool
 	peer    Flow        // where its requests must come from; of a phone
+	home    netip.Addr  // the address of a phone, which stays when its connection does not
 	account mac.Account // of a phone
 	line    Line        // whose credentials answer the gateway's challenges
 
@@ -80,14 +86,19 @@ type leg struct {
 	routes    []sip.Uri
 	peerCSeq  uint32 // of the peer's
 	contact   *sip.ContactHeader
-	confirmed bool // the peer has accepted the call, or we have the peer's
-	ended     bool // BYE was sent or received
+	ours      bool     // we made the Call-ID
+	confirmed bool     // the peer has accepted the call, or we have the peer's
+	ended     bool     // BYE was sent or received
+	shown     Party    // who is at this end, as others see it
+	unacked   *unacked // our 2xx to this peer's INVITE that waits for its ACK
+	timer     sessionTimer
 
 	// Media towards this side.
 	pair     *media.Pair
 	stream   *media.Stream
 	at       media.Anchor
 	sent     *media.SDP // the last description that we sent and that holds
+	theirs   *media.SDP // the last one of the peer that holds
 	lastSent []byte     // bytes of the last one, whether it held or not
 	key      *media.Crypto
 	mute     bool // its audio stays away, and that was said
@@ -120,11 +131,12 @@ func (p party) to(tag string) *sip.ToHeader {
 // newCallee makes the dialog of a call that a peer makes to us.
 func newCallee(c *call, r *Request, way signaling, user string) *leg {
 	l := &leg{
-		call: c, way: way, peer: r.Flow,
+		s: c.s, log: c.log, way: way, peer: r.Flow,
 		callID: r.CallID().Value(), localTag: r.Tag(), contact: way.Contact(user),
 		local:  party{unquoteName(r.To().DisplayName), r.To().Address},
 		remote: party{unquoteName(r.From().DisplayName), r.From().Address},
 	}
+	l.owner.Store(c)
 	l.remoteTag, _ = r.From().Params.Get("tag")
 	l.peerCSeq = r.CSeq().SeqNo
 	l.retarget(r.Contact(), r.From().Address)
@@ -139,11 +151,13 @@ func newCallee(c *call, r *Request, way signaling, user string) *leg {
 
 // newCaller makes the dialog of a call that we make to a peer.
 func newCaller(c *call, way signaling, target sip.Uri, local, remote party) *leg {
-	return &leg{
-		call: c, way: way, target: target, local: local, remote: remote,
+	l := &leg{
+		s: c.s, log: c.log, way: way, target: target, local: local, remote: remote,
 		callID: sip.GenerateTagN(22), localTag: sip.GenerateTagN(12),
-		contact: way.Contact(local.uri.User),
+		contact: way.Contact(local.uri.User), ours: true,
 	}
+	l.owner.Store(c)
+	return l
 }
 
 // answeredBy completes our dialog from an answer with a To tag (RFC 3261 §12.1.2).
@@ -240,7 +254,7 @@ func (l *leg) reAcknowledge() {
 	l.mu.Unlock()
 	if ack != nil {
 		if err := l.way.Write(ack.Clone()); err != nil {
-			l.call.log.Debug("acknowledge again", "err", err)
+			l.log.Debug("acknowledge again", "err", err)
 		}
 	}
 }
@@ -256,7 +270,7 @@ func (l *leg) open(p *media.PortPool) error {
 	addr := l.peer.Local.Addr()
 	if l.gateway {
 		cfg = media.StreamConfig{Learn: media.Natted, Name: "gateway"}
-		l.pair, addr, err = l.call.s.uplink.OpenMedia(p)
+		l.pair, addr, err = l.s.uplink.OpenMedia(p)
 	} else {
 		l.pair, err = p.Open(addr)
 	}
@@ -273,7 +287,7 @@ func (l *leg) open(p *media.PortPool) error {
 func (l *leg) close() {
 	if l.pair != nil {
 		if err := l.pair.Close(); err != nil {
-			l.call.log.Debug("close media", "err", err)
+			l.log.Debug("close media", "err", err)
 		}
 		l.pair = nil
 	}

@@ -75,7 +75,7 @@ func (c *call) measured(now time.Time) {
 	c.record.A, c.record.B = quality(c.a), quality(c.b)
 	answered := c.record.Answered
 	c.mu.Unlock()
-	if answered.IsZero() {
+	if answered.IsZero() || c.transfer != nil { // nobody is at the other end
 		return
 	}
 	for _, l := range []*leg{c.a, c.b} {

@@ -1,6 +1,7 @@
 package sipedge
 
 import (
+	"crypto/rand"
 	"time"
 
 	"patchbay/appliance/story"
@@ -12,7 +13,7 @@ func (c *call) tell(a mac.Account, dir story.Direction, code story.Code, args st
 	if a.MAC.IsZero() {
 		return
 	}
-	args.Account, args.Call = a, c.id
+	args.Account, args.Call = a, c.record.ID
 	proto := story.SIP
 	if code == story.Quality {
 		proto = story.RTP
@@ -32,19 +33,27 @@ func (c *call) started() {
 }
 
 // ringing tells a called phone's story who calls.
-func (c *call) ringing(b *branch) {
+func (c *call) ringing(b *branch, t *try) {
 	c.rung = append(c.rung, Party{Account: b.leg.account})
-	c.tell(b.leg.account, story.Out, story.CallIn, story.Args{Number: c.shown(), Name: c.record.From.Name, Via: c.record.Via})
+	c.ringsAt(t.route.Line.ID)
+	c.tell(b.leg.account, story.Out, story.CallIn, story.Args{Number: shownNumber(t.from), Name: t.from.Name, Via: c.record.Via})
+}
+
+// ringsAt notes which line rings, for those who pick up.
+func (c *call) ringsAt(line int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rings = line
 }
 
 // answered notes that the call is up, and with whom.
-func (c *call) answered(b *branch) {
+func (c *call) answered(l *leg) {
 	c.mu.Lock()
 	c.record.Answered = c.s.now()
-	c.record.To.Account = b.leg.account
+	c.record.To.Account = l.account
 	c.mu.Unlock()
 	c.tell(c.a.account, story.Out, story.CallAnswered, story.Args{Number: c.record.To.Number, Name: c.record.To.Name})
-	c.tell(b.leg.account, story.In, story.CallAnswered, story.Args{Number: c.shown(), Name: c.record.From.Name})
+	c.tell(l.account, story.In, story.CallAnswered, story.Args{Number: shownNumber(c.a.shown), Name: c.record.From.Name})
 }
 
 // active is the call for the page.
@@ -60,12 +69,23 @@ func (c *call) active() ActiveCall {
 
 // finish ends what is left, writes the call's record and its stories.
 func (c *call) finish(e *StatusError) {
-	for _, l := range []*leg{c.a, c.b} {
-		if l != nil && l.confirmed {
-			c.s.bye(l)
+	c.abandon(e)
+	for _, l := range c.all {
+		if l.confirmed {
+			c.s.bye(l, c.cause...)
 		}
 	}
 	c.disconnectMedia()
+	r := c.closeRecord(e)
+	c.close()
+	c.s.store.Add(r)
+	c.s.leave(c)
+	c.log.Info("call ended", "from", r.From.Number, "to", r.To.Number, "via", r.Via,
+		"status", r.Status, "reason", r.Reason, "duration", r.End.Sub(r.Start).Round(time.Millisecond))
+}
+
+// closeRecord completes the record and tells the stories.
+func (c *call) closeRecord(e *StatusError) CallRecord {
 	c.mu.Lock()
 	c.record.End = c.s.now()
 	c.record.Status = 200
@@ -81,34 +101,39 @@ func (c *call) finish(e *StatusError) {
 	r := c.record
 	c.mu.Unlock()
 	c.stories(r, e)
-	c.close()
-	c.s.store.Add(r)
-	c.s.leave(c)
-	c.log.Info("call ended", "from", r.From.Number, "to", r.To.Number, "via", r.Via,
-		"status", r.Status, "reason", r.Reason, "duration", r.End.Sub(r.Start).Round(time.Millisecond))
+	return r
+}
+
+// nextRecord closes the record of the call between two and begins that of the
+// one between the two who talk now: each pair of people has a row of its own.
+func (c *call) nextRecord(from, to Party, via string) {
+	c.s.store.Add(c.closeRecord(nil))
+	c.mu.Lock()
+	now := c.s.now()
+	c.record = CallRecord{
+		ID: rand.Text()[:12], Start: now, Answered: now, From: from, To: to,
+		Dialled: c.record.Dialled, Via: via, Emergency: c.record.Emergency,
+	}
+	c.mu.Unlock()
+	c.rung = nil
 }
 
 // close releases what the call held.
 func (c *call) close() {
-	legs := []*leg{c.a, c.b}
-	for _, b := range c.all {
-		legs = append(legs, b.leg)
-	}
+	legs := c.all
 	for _, l := range legs {
-		if l != nil {
-			l.close()
+		l.close()
+		if l.unacked != nil && l.unacked.in != nil {
+			l.unacked.in.finish(nil)
 		}
 	}
 	time.AfterFunc(lingering, func() {
 		for _, l := range legs {
-			if l != nil {
+			if l.owner.Load() == c {
 				c.s.forget(l)
 			}
 		}
 	})
-	if c.unacked != nil && c.unacked.in != nil {
-		c.unacked.in.finish(nil)
-	}
 	close(c.over)
 }
 
@@ -117,7 +142,7 @@ func (c *call) stories(r CallRecord, e *StatusError) {
 	if caller.Number == "" {
 		caller.Number = r.Dialled
 	}
-	callee := story.Args{Number: c.shown(), Name: r.From.Name}
+	callee := story.Args{Number: shownNumber(c.a.shown), Name: r.From.Name}
 	if e != nil {
 		caller.Reason, callee.Reason = e.Reason, e.Reason
 	}

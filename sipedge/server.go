@@ -20,6 +20,8 @@ type ServerConfig struct {
 	Ports    *media.PortPool  // for all legs
 	Register bool             // register lines that have credentials at the gateway; the site line always is
 	Ring     time.Duration    // how long a call may ring; 0: 3 minutes (Timer C of RFC 3261 §16.6)
+	Forward  Forwarding       // where calls to a line go instead; nil: nowhere
+	Park     time.Duration    // how long a parked call waits before it rings at who parked it; 0: 3 minutes
 	Now      func() time.Time // nil means time.Now
 	Tick     func()           // called at least every 2 s while all loops live; may be nil
 
@@ -49,11 +51,15 @@ type callTimes struct {
 	hold    time.Duration // on hold silence is what was agreed
 	watch   time.Duration // how often that is looked at
 	mute    time.Duration // how long audio that is due may stay away before it is said
+	// RFC 4028 §4 and §5: what we ask for, and the least that we grant.
+	expires, minExpires time.Duration
+	refer               time.Duration // how long a transfer may take after somebody has answered
 }
 
 var usualTimes = callTimes{
 	first: 8 * time.Second, firstEmergency: 5 * time.Second, ack: 32 * time.Second,
 	silence: 2 * time.Minute, hold: time.Hour, watch: time.Second, mute: 3 * time.Second,
+	expires: 30 * time.Minute, minExpires: 90 * time.Second, refer: 20 * time.Second,
 }
 
 // Server routes and carries the calls of the site, between the phones of an
@@ -80,6 +86,7 @@ type Server struct {
 	draining bool
 	calls    map[string]*call
 	dialogs  map[dialogKey]*leg
+	parked   map[string]*call // by slot
 }
 
 // dialogKey is how a request within a dialog names it: the peer's tag is
@@ -98,6 +105,9 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 	if cfg.Ring == 0 {
 		cfg.Ring = 3 * time.Minute
 	}
+	if cfg.Park == 0 {
+		cfg.Park = 3 * time.Minute
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -108,7 +118,7 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 	s := &Server{
 		cfg: cfg, ep: ep, accounts: accounts, uplink: uplink, store: calls, record: record,
 		log: log.With("component", "sip"), now: cfg.Now, times: usualTimes,
-		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg),
+		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg), parked: make(map[string]*call),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Codes == nil {
@@ -153,7 +163,7 @@ func (s *Server) serve(r *Request, gateway bool) {
 		s.invite(r, gateway)
 	case sip.ACK:
 	case sip.REFER:
-		s.refuse(r, &StatusError{Status: 603, Phrase: "Transfer Is Not Supported"})
+		s.referOutside(r, gateway)
 	default:
 		s.refuse(r, errNoDialog)
 	}
@@ -169,18 +179,30 @@ func (s *Server) inDialog(r *Request, gateway bool) {
 		}
 		return
 	}
+	s.hand(l, r)
+}
+
+// hand gives a request to the call that owns a leg, and waits until it is answered.
+func (s *Server) hand(l *leg, r *Request) {
 	in := &inbound{leg: l, r: r, done: make(chan struct{})}
-	select {
-	case l.call.inbox <- in:
-	case <-l.call.over:
-		in.tooLate()
-		return
-	}
-	r.Release()
-	select {
-	case <-in.done:
-	case <-l.call.over:
-		in.tooLate()
+	for {
+		c := l.owner.Load()
+		select {
+		case c.inbox <- in:
+			r.Release()
+			select {
+			case <-in.done:
+			case <-c.over:
+				in.tooLate()
+			}
+			return
+		case <-c.over:
+			if l.owner.Load() == c {
+				in.tooLate()
+				return
+			}
+			// A transfer has moved the leg to another call.
+		}
 	}
 }
 
@@ -194,7 +216,7 @@ func (s *Server) find(r *Request, gateway bool) *leg {
 	if l == nil || l.gateway != gateway {
 		return nil
 	}
-	if !gateway && l.peer.Remote.Addr() != r.Flow.Remote.Addr() {
+	if !gateway && l.home != r.Flow.Remote.Addr() {
 		return nil
 	}
 	from, _ := r.From().Params.Get("tag")
@@ -206,9 +228,10 @@ func (s *Server) find(r *Request, gateway bool) *leg {
 
 // adopt makes a dialog findable.
 func (s *Server) adopt(l *leg) {
-	s.ids.add(l.callID, l.account, l.call.id, s.now())
+	s.ids.add(l.callID, l.account, l.owner.Load().id, s.now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.home = l.peer.Remote.Addr()
 	s.dialogs[dialogKey{l.callID, l.localTag}] = l
 }
 
@@ -219,11 +242,11 @@ func (s *Server) forget(l *leg) {
 }
 
 // refuse answers a request with an error.
-func (s *Server) refuse(r *Request, e *StatusError) {
+func (s *Server) refuse(r *Request, e *StatusError, extra ...sip.Header) {
 	if context.Cause(r.Context()) == ErrCancelled {
 		return // answered 487 already
 	}
-	if err := r.Respond(e.Status, e.Phrase); err != nil {
+	if err := r.Respond(e.Status, e.Phrase, append(extra, e.Headers...)...); err != nil {
 		s.log.Debug("answer", "method", string(r.Method), "status", e.Status, "err", err)
 	}
 }
@@ -260,12 +283,15 @@ func (s *Server) do(ctx context.Context, l *leg, req *sip.Request) (*sip.Respons
 }
 
 // bye ends a dialog. The answer is waited for elsewhere.
-func (s *Server) bye(l *leg) {
+func (s *Server) bye(l *leg, extra ...sip.Header) {
 	if l.ended {
 		return
 	}
 	l.ended = true
 	req := l.request(sip.BYE)
+	for _, h := range extra {
+		req.AppendHeader(h)
+	}
 	s.loose.Go(func() {
 		ctx, stop := context.WithTimeout(s.ctx, byeLimit)
 		defer stop()

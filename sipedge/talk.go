@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,23 +15,20 @@ import (
 // renegotime is how long the answer to a passed-on offer may take.
 const renegotime = 34 * time.Second
 
+// patienceForAck is how long an offer waits for the ACK of the one before.
+const patienceForAck = 2 * time.Second
+
 // unacked is a 2xx to an INVITE of a peer that is sent again until the ACK comes.
 type unacked struct {
 	leg      *leg
 	r        *Request
 	res      *sip.Response
-	x        *exchange
-	invite   uint32 // CSeq of our INVITE to the other leg, whose ACK may wait for this one
+	x        *exchange // nil if nobody else waits for the ACK
+	invite   uint32    // CSeq of our INVITE to the other leg, whose ACK may wait for this one
 	interval time.Duration
 	again    time.Time
 	until    time.Time
 	in       *inbound // nil for the first INVITE
-}
-
-// inFlight is an offer within the call that was passed on.
-type inFlight struct {
-	in *inbound
-	x  *exchange
 }
 
 func (c *call) await(l *leg, r *Request, res *sip.Response, x *exchange, invite uint32) *unacked {
@@ -44,76 +42,107 @@ func (c *call) await(l *leg, r *Request, res *sip.Response, x *exchange, invite 
 // talk carries the call until one side hangs up. It returns nil for that, or
 // why the call had to be ended.
 func (c *call) talk() error {
+	c.talking = true
 	repeat := time.NewTicker(sip.T1 / 2)
 	defer repeat.Stop()
 	watch := time.NewTicker(c.s.times.watch)
 	defer watch.Stop()
 	cancelled := c.r.Context().Done()
-	for {
+	slow := false
+	for !c.ending {
+		var ringing <-chan time.Time
+		if c.try != nil {
+			ringing = c.try.timer.C
+		}
 		select {
 		case in := <-c.inbox:
-			if c.onRequest(in) {
-				return nil
-			}
-		case an := <-c.answers: // of a branch that lost
-			if an.res != nil && an.b.leg != c.b {
-				an.b.late(an.b.invite, an.res)
-			}
+			c.onRequest(in)
+		case an := <-c.answers:
+			c.onLateAnswer(an)
 		case then := <-c.results:
 			then()
-			if c.a.ended || c.b.ended {
-				return nil
-			}
+		case <-ringing:
+			c.tryFailed(errNoAnswer)
 		case <-repeat.C:
-			if err := c.repeat(time.Now()); err != nil {
-				return err
-			}
-			if c.unacked == nil {
-				repeat.Reset(time.Hour) // until the next 2xx
-			}
+			c.repeat(time.Now())
 		case <-watch.C:
 			c.measured(time.Now())
-			if err := c.watch(time.Now()); err != nil {
-				return err
-			}
+			c.watch(time.Now())
 		case <-cancelled:
 			cancelled = nil // also when the transaction is over, which is no event
-			if context.Cause(c.r.Context()) == ErrCancelled {
-				return errCancelled
+			if context.Cause(c.r.Context()) == ErrCancelled && !c.record.Answered.IsZero() && c.a.unacked != nil {
+				c.end(errCancelled)
 			}
 		case <-c.stopped:
-			return errStopping
+			c.end(errStopping)
 		}
-		if c.unacked != nil && c.unacked.interval == sip.T1 {
-			repeat.Reset(sip.T1 / 2)
+		if idle := !c.pending(); idle != slow {
+			// Nothing is repeated most of the time.
+			slow = idle
+			repeat.Reset(map[bool]time.Duration{true: time.Hour, false: sip.T1 / 2}[slow])
 		}
+	}
+	return c.verdict
+}
+
+// pending says whether a 2xx of ours waits for its ACK.
+func (c *call) pending() bool {
+	return c.a.unacked != nil || c.b != nil && c.b.unacked != nil
+}
+
+// onLateAnswer takes an answer to an INVITE of ours while the call is up: of
+// who is called for a transfer, or of a branch that lost.
+func (c *call) onLateAnswer(an branchAnswer) {
+	if t := c.try; t != nil && slices.Contains(t.branches, an.b) {
+		done, err := t.onAnswer(an)
+		if err != nil {
+			t.c.transfer.worse(err)
+		}
+		if !done && t.alive() == 0 {
+			c.tryFailed(c.transfer.best)
+		}
+		return
+	}
+	if an.res != nil && an.b.leg != c.a && an.b.leg != c.b {
+		an.b.late(an.b.invite, an.res)
 	}
 }
 
-// repeat sends an unacknowledged 2xx again when it is time (RFC 3261
-// §13.3.1.4). Over a stream it can't have been lost on the way; the wait for
-// the ACK is the same.
-func (c *call) repeat(now time.Time) error {
-	u := c.unacked
-	switch {
-	case u == nil || now.Before(u.again):
-		return nil
-	case now.After(u.until):
-		return &StatusError{Status: 408, Phrase: "No ACK", Reason: story.NoAnswer}
+// repeat sends unacknowledged 2xx again when it is time (RFC 3261 §13.3.1.4).
+// Over a stream they can't have been lost on the way; the wait for the ACK is
+// the same.
+func (c *call) repeat(now time.Time) {
+	for _, l := range []*leg{c.a, c.b} {
+		if l == nil || l.unacked == nil || now.Before(l.unacked.again) {
+			continue
+		}
+		u := l.unacked
+		if now.After(u.until) {
+			c.end(&StatusError{Status: 408, Phrase: "No ACK", Reason: story.NoAnswer})
+			return
+		}
+		u.interval = min(2*u.interval, sip.T2)
+		u.again = now.Add(u.interval)
+		if sip.IsReliable(u.r.Transport()) {
+			continue
+		}
+		if err := u.r.Tx.Respond(u.res); err != nil {
+			c.log.Debug("answer again", "err", err)
+		}
 	}
-	u.interval = min(2*u.interval, sip.T2)
-	u.again = now.Add(u.interval)
-	if sip.IsReliable(u.r.Transport()) {
-		return nil
-	}
-	if err := u.r.Tx.Respond(u.res); err != nil {
-		c.log.Debug("answer again", "err", err)
-	}
-	return nil
 }
 
 // watch looks whether the call is still alive.
-func (c *call) watch(now time.Time) error {
+func (c *call) watch(now time.Time) {
+	if c.parked != "" && now.After(c.transfer.until) {
+		c.unpark()
+		return
+	}
+	for _, l := range []*leg{c.a, c.b} {
+		if !l.ended {
+			c.keep(l, now)
+		}
+	}
 	last := c.record.Answered
 	for _, l := range []*leg{c.a, c.b} {
 		if t := l.stream.Stats().LastPacket; t.After(last) {
@@ -121,13 +150,12 @@ func (c *call) watch(now time.Time) error {
 		}
 	}
 	limit := c.s.times.silence
-	if c.a.onHold() || c.b.onHold() {
+	if c.transfer != nil || c.a.onHold() || c.b.onHold() {
 		limit = c.s.times.hold
 	}
 	if now.Sub(last) > limit {
-		return &StatusError{Status: 408, Phrase: "No Audio", Reason: story.NoAudio}
+		c.end(&StatusError{Status: 408, Phrase: "No Audio", Reason: story.NoAudio})
 	}
-	return nil
 }
 
 // other is the leg opposite to l.
@@ -138,13 +166,13 @@ func (c *call) other(l *leg) *leg {
 	return c.a
 }
 
-// onRequest serves a request of one of the two peers. It is true if that was
-// the end of the call.
-func (c *call) onRequest(in *inbound) bool {
+// onRequest serves a request of one of the peers.
+func (c *call) onRequest(in *inbound) {
 	l := in.leg
-	if l != c.a && l != c.b {
+	reached := c.transfer != nil && l == c.transfer.reached
+	if l != c.a && l != c.b && !reached && !slices.Contains(c.leaving, l) {
 		in.finish(errNoDialog) // of a phone that lost
-		return false
+		return
 	}
 	if !l.gateway && in.r.Flow != l.peer && in.r.Flow.Remote.Addr() == l.peer.Remote.Addr() {
 		// The phone came back over another connection: go on there.
@@ -152,48 +180,77 @@ func (c *call) onRequest(in *inbound) bool {
 		l.way = phoneWay{c.s.ep, in.r.Flow, l.account}
 	}
 	if in.r.Method == sip.ACK {
-		return c.onAck(in)
+		c.onAck(in)
+		return
 	}
 	// RFC 3261 §12.2.2: a lower number than before is out of order.
-	if n := in.r.CSeq().SeqNo; n < l.peerCSeq {
+	if n := in.r.CSeq().SeqNo; !in.inDialog() {
+		// has a count of its own
+	} else if n < l.peerCSeq {
 		in.finish(&StatusError{Status: 500, Phrase: "Out Of Order"})
-		return false
+		return
 	} else {
 		l.peerCSeq = n
 	}
-	switch in.r.Method {
-	case sip.BYE:
+	switch {
+	case in.r.Method == sip.BYE:
 		l.ended = true
+		if r := causes(in.r); r != nil {
+			c.cause = []sip.Header{r}
+		}
 		in.answer(sip.StatusOK, "OK")
-		return true
-	case sip.INVITE, sip.UPDATE:
+		c.hungUp(l)
+	case reached && in.r.Method != sip.INFO:
+		in.finish(errGlare)
+	case l != c.a && l != c.b, l.ended:
+		in.finish(errNoDialog)
+	case in.r.Method == sip.INVITE, in.r.Method == sip.UPDATE:
 		c.renegotiate(in)
-	case sip.INFO:
+	case in.r.Method == sip.INFO:
 		c.pass(in)
-	case sip.REFER:
-		in.finish(&StatusError{Status: 603, Phrase: "Transfer Is Not Supported"})
+	case in.r.Method == sip.REFER:
+		c.onRefer(in)
+	case in.r.Method == sip.PRACK:
+		in.answer(sip.StatusOK, "OK") // of a provisional answer that the 2xx overtook
 	default:
 		in.finish(errNoDialog)
 	}
-	return false
+}
+
+// hungUp ends the call, unless the one who hung up is on the way out of it:
+// who transfers a call may hang up at once, and the other one goes on.
+func (c *call) hungUp(l *leg) {
+	switch t := c.transfer; {
+	case slices.Contains(c.leaving, l):
+	case t != nil && l == t.by && !t.held.ended:
+	case t != nil && l == t.reached:
+		c.tryFailed(&StatusError{Status: 480, Phrase: "Hung Up", Reason: story.NoAnswer})
+	default:
+		c.end(nil)
+	}
 }
 
 // onAck takes the ACK of our 2xx. Where the INVITE had no offer it brings the
-// answer, and now the other side gets its ACK. It is true if the call ends.
-func (c *call) onAck(in *inbound) bool {
+// answer, and now the other side gets its ACK.
+func (c *call) onAck(in *inbound) {
 	defer in.finish(nil)
-	u := c.unacked
-	if u == nil || u.leg != in.leg || u.r.CSeq().SeqNo != in.r.CSeq().SeqNo {
-		return false // of a 2xx that came twice
+	l := in.leg
+	u := l.unacked
+	if u == nil || u.r.CSeq().SeqNo != in.r.CSeq().SeqNo {
+		return // of a 2xx that came twice
 	}
-	c.unacked = nil
+	l.unacked = nil
 	if u.in != nil {
 		u.in.finish(nil)
 	}
-	if u.x.late == nil {
-		return false
+	if next := c.waits; next != nil {
+		c.waits = nil
+		defer c.renegotiate(next)
 	}
-	other := c.other(in.leg)
+	if u.x == nil || u.x.late == nil {
+		return
+	}
+	other := u.x.other
 	theirs, err := sdpOf(in.r.Request)
 	var body []byte
 	if err == nil {
@@ -204,10 +261,10 @@ func (c *call) onAck(in *inbound) bool {
 	}
 	if err != nil {
 		c.log.Info("late answer not usable", "err", err)
-		return true
+		c.end(nil)
+		return
 	}
-	c.connectMedia(c.b)
-	return false
+	c.connectMedia(c.a, c.b)
 }
 
 // renegotiate passes a re-INVITE or UPDATE on: hold, resume, a new address.
@@ -215,19 +272,42 @@ func (c *call) renegotiate(in *inbound) {
 	l := in.leg
 	l.retarget(in.r.Contact(), l.target)
 	offer, err := sdpOf(in.r.Request)
+	if err == nil {
+		err = l.timer.asked(in.r.Request, c.s.times.minExpires)
+	}
 	switch {
 	case err != nil:
 		in.finish(statusOf(err))
-		return
 	case in.r.Method == sip.UPDATE && offer == nil:
 		// Only a refresh of the target or of a session timer (RFC 3311 §5.1).
 		c.agree(in, nil)
-		return
-	case c.busy != nil || c.unacked != nil:
+	case c.pending() && !c.busy && c.waits == nil:
+		// Its ACK is under way on the other side; nobody need try again.
+		c.waits = in
+		c.after(patienceForAck, func() { c.tooEarly(in) })
+	case c.busy || c.pending():
 		in.finish(errGlare) // RFC 3261 §14.2, RFC 3311 §5.2
-		return
+	case offer != nil && l.repeats(offer):
+		// A refresh (RFC 4028 §7.4) is no business of the other side.
+		c.settled(in, l.sent.Bytes())
+	case c.other(l).ended:
+		c.answerAlone(in, offer)
+	default:
+		c.passOffer(in, offer)
 	}
-	x := &exchange{asker: l, other: c.other(l), offer: offer}
+}
+
+// tooEarly refuses an offer that waited in vain for an ACK.
+func (c *call) tooEarly(in *inbound) {
+	if c.waits == in {
+		c.waits = nil
+		in.finish(errGlare)
+	}
+}
+
+// passOffer hands an offer on to the other side.
+func (c *call) passOffer(in *inbound, offer *media.SDP) {
+	x := &exchange{asker: in.leg, other: c.other(in.leg), offer: offer}
 	body, err := x.begin()
 	if err != nil {
 		in.finish(statusOf(err))
@@ -235,18 +315,48 @@ func (c *call) renegotiate(in *inbound) {
 	}
 	// Towards the other side it is always a re-INVITE: not all know UPDATE.
 	req := x.other.request(sip.INVITE)
+	x.other.timer.ask(req, c.s.times, body != nil)
 	if body != nil {
 		setSDP(req, body)
 	}
-	c.busy = &inFlight{in, x}
+	c.busy = true
 	c.transact(x.other, req, func(res *sip.Response, sent *sip.Request, err error) {
+		c.busy = false
 		c.renegotiated(in, x, res, sent, err)
 	})
 }
 
+// answerAlone answers an offer while nobody is at the other end: who is
+// parked or passed on holds, or changes its address.
+func (c *call) answerAlone(in *inbound, offer *media.SDP) {
+	l := in.leg
+	if offer == nil {
+		in.finish(errGlare)
+		return
+	}
+	mine, err := l.answer(offer, offer)
+	if err == nil {
+		err = l.stream.Apply(mine, offer)
+	}
+	if err != nil {
+		in.finish(statusOf(err))
+		return
+	}
+	l.sent, l.theirs = mine, offer
+	c.settled(in, mine.Bytes())
+}
+
+// settled answers a re-INVITE or UPDATE without asking the other side.
+func (c *call) settled(in *inbound, body []byte) {
+	out := c.agree(in, body)
+	if in.r.Method == sip.INVITE {
+		in.leg.unacked = c.await(in.leg, in.r, out, nil, 0)
+		in.leg.unacked.in = in
+	}
+}
+
 // renegotiated takes the other side's answer to a passed-on offer.
 func (c *call) renegotiated(in *inbound, x *exchange, res *sip.Response, sent *sip.Request, err error) {
-	c.busy = nil
 	if err != nil {
 		in.finish(statusOf(err))
 		return
@@ -255,6 +365,7 @@ func (c *call) renegotiated(in *inbound, x *exchange, res *sip.Response, sent *s
 		if res.StatusCode == 481 || res.StatusCode == 408 {
 			// RFC 3261 §12.2.1.2: the other side knows nothing of the call.
 			x.other.ended = true
+			c.hungUp(x.other)
 		}
 		e := passStatus(res, x.other.gateway)
 		if res.StatusCode == 491 || res.StatusCode == 488 {
@@ -264,6 +375,7 @@ func (c *call) renegotiated(in *inbound, x *exchange, res *sip.Response, sent *s
 		return
 	}
 	x.other.retarget(res.Contact(), x.other.target)
+	x.other.timer.granted(res)
 	theirs, err := sdpOf(res)
 	var body []byte
 	if err == nil {
@@ -281,8 +393,8 @@ func (c *call) renegotiated(in *inbound, x *exchange, res *sip.Response, sent *s
 	}
 	out := c.agree(in, body)
 	if in.r.Method == sip.INVITE {
-		c.unacked = c.await(in.leg, in.r, out, x, sent.CSeq().SeqNo)
-		c.unacked.in = in
+		in.leg.unacked = c.await(in.leg, in.r, out, x, sent.CSeq().SeqNo)
+		in.leg.unacked.in = in
 	}
 }
 
@@ -292,6 +404,8 @@ func (c *call) agree(in *inbound, body []byte) *sip.Response {
 	out := in.r.Response(sip.StatusOK, "OK", nil)
 	out.AppendHeader(in.leg.contact.Clone())
 	out.AppendHeader(allowHeader())
+	out.AppendHeader(supportedHeader())
+	in.leg.timer.grant(out)
 	if body != nil {
 		setSDP(out, body)
 	}
@@ -307,6 +421,10 @@ func (c *call) agree(in *inbound, body []byte) *sip.Response {
 // pass hands an INFO (RFC 6086, DTMF) through.
 func (c *call) pass(in *inbound) {
 	other := c.other(in.leg)
+	if other.ended || in.leg != c.a && in.leg != c.b {
+		in.answer(sip.StatusOK, "OK") // nobody is there to hear it
+		return
+	}
 	req := other.request(in.r.Method)
 	for _, name := range []string{"Info-Package", "Content-Disposition"} {
 		if h := in.r.GetHeader(name); h != nil {

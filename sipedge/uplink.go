@@ -69,5 +69,10 @@ func (b *backoff) reset() { b.tries = 0 }
 
 // allowHeader lists what both sides of a call may ask of us.
 func allowHeader() sip.Header {
-	return sip.NewHeader("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE")
+	return sip.NewHeader("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER")
+}
+
+// supportedHeader lists the extensions that both sides of a call may use.
+func supportedHeader() sip.Header {
+	return sip.NewHeader("Supported", "100rel, timer, replaces, norefersub")
 }

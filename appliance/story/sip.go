@@ -18,6 +18,9 @@ const (
 	CallAnswered    Code = "sip.call-answered"    // Number, Call
 	CallEnded       Code = "sip.call-ended"       // Number, Call, Duration
 	CallFailed      Code = "sip.call-failed"      // Number, Call, Status, Reason
+	Transferred     Code = "sip.transferred"      // Number, Name: its call goes on with that party
+	TransferFailed  Code = "sip.transfer-failed"  // Status, Reason
+	CallForwarded   Code = "sip.call-forwarded"   // Number, Call, Reason
 	Emergency       Code = "sip.emergency"        // Number, Call, Via
 	Quality         Code = "rtp.quality"          // Call, Detail
 	AudioMissing    Code = "rtp.missing"          // Call, Duration, Name: phone, peer or gateway, whose audio it is
@@ -49,6 +52,7 @@ const (
 	NoAudio         Reason = "no-audio"
 	Elsewhere       Reason = "answered-elsewhere"
 	NoCommonCrypto  Reason = "no-common-crypto"
+	SessionExpired  Reason = "session-expired"
 	PnpUnrecognised Reason = "pnp-unrecognised"
 	WindowByPnp     Reason = "window-pnp"
 )
@@ -79,17 +83,18 @@ var sipWords = map[Code]func(Args) string{
 		return fmt.Sprintf("called %s", a.Number)
 	},
 	CallIn: func(a Args) string {
-		who := a.Number
-		if a.Name != "" {
-			who = a.Name + " (" + a.Number + ")"
-		}
-		return "is called by " + who
+		return "is called by " + party(a)
 	},
 	CallAnswered: with("is connected with %s", number),
 	CallEnded:    func(a Args) string { return fmt.Sprintf("call with %s ended after %s", a.Number, span(a.Duration)) },
 	CallFailed:   with("call with %s failed (%d)", number, status),
-	Emergency:    func(a Args) string { return fmt.Sprintf("EMERGENCY CALL to %s by %v", a.Number, a.Via) },
-	Quality:      func(a Args) string { return "sound of the call: " + a.Detail },
+	Transferred:  func(a Args) string { return "its call goes on with " + party(a) },
+	TransferFailed: func(a Args) string {
+		return fmt.Sprintf("its transfer failed (%d)", a.Status)
+	},
+	CallForwarded: with("a call for it was forwarded to %s", number),
+	Emergency:     func(a Args) string { return fmt.Sprintf("EMERGENCY CALL to %s by %v", a.Number, a.Via) },
+	Quality:       func(a Args) string { return "sound of the call: " + a.Detail },
 	AudioMissing: func(a Args) string {
 		return fmt.Sprintf("no audio comes from %s for %s; %s", whose[a.Name], span(a.Duration), whereToLook[a.Name])
 	},
@@ -133,6 +138,15 @@ var sipReasons = map[Reason]string{
 	NoAudio:         "no audio arrived",
 	Elsewhere:       "another phone of the line answered",
 	NoCommonCrypto:  "the two sides can't agree on how to encrypt the audio",
+	SessionExpired:  "the other side did not say any more that it is there",
 	PnpUnrecognised: "nothing tells a vendor that is known here",
 	WindowByPnp:     "it has just asked by SIP PnP",
+}
+
+// party is who is at the other end.
+func party(a Args) string {
+	if a.Name == "" {
+		return a.Number
+	}
+	return a.Name + " (" + a.Number + ")"
 }
