@@ -42,6 +42,7 @@ func (b backend) Snapshot() api.Snapshot {
 	for _, c := range a.sip.Calls() {
 		s.Calls = append(s.Calls, api.Call{
 			ID: c.ID, From: party(c.From), To: party(c.To), Via: c.Via, Start: c.Start, Answered: c.Answered, Emergency: c.Emergency,
+			A: legQuality(c.A, c.From, c.Via), B: legQuality(c.B, c.To, c.Via),
 		})
 	}
 	for _, d := range a.dhcp {

@@ -28,6 +28,7 @@ type fake struct {
 	access   Access
 	troubles []api.Trouble
 	leases   []api.Lease
+	ended    []api.EndedCall // newest first
 	reserved []api.Reservation
 	text     string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls    []string // what was asked of the desk

@@ -64,6 +64,7 @@ func (f *fake) furnish() {
 		{MAC: static, Phone: true, Code: story.Nak, Words: "was told that it can't use 198.51.100.7: the address belongs to another subnet", First: now.Add(-3 * time.Minute), Last: now.Add(-3 * time.Minute), Times: 1},
 		{MAC: mac.Addr{0x00, 0x00, 0x5e, 0x00, 0x53, 0x90}, Code: story.NoOffer, Words: "got no offer: every address of the pool is taken; enlarge the pool or shorten the lease", First: now.Add(-50 * time.Minute), Last: now.Add(-5 * time.Minute), Times: 12},
 	}
+	f.ended = endedCalls(now)
 	f.snapshot.Calls = []api.Call{
 		{
 			ID: "c1", Via: "gateway", Start: now.Add(-190 * time.Second), Answered: now.Add(-183 * time.Second),
@@ -161,4 +162,21 @@ func (f *fake) boot(m mac.Addr, ip netip.Addr) []story.Event {
 		{Proto: story.SIP, Dir: story.In, Code: story.CallOut, Args: story.Args{Number: "+493012345678", Via: "gateway", Call: "c1"}},
 		{Proto: story.SIP, Dir: story.Local, Code: story.CallAnswered, Args: story.Args{Number: "+493012345678", Call: "c1"}},
 	}
+}
+
+// endedCalls is one call that sounded well, one that did not, and one that
+// nobody took.
+func endedCalls(now time.Time) []api.EndedCall {
+	good := api.LegQuality{Side: "phone", Codec: "PCMA", Received: 3000, JitterMS: 1.2, RoundTrip: 0.6, MOS: 4.4}
+	lossy := api.LegQuality{Side: "gateway", Codec: "PCMA", Received: 2800, Lost: 200, JitterMS: 55, RoundTrip: 48, MOS: 3.1, HeardBy: "rtcp", HeardLoss: 0.034}
+	anna, bob := api.Party{MAC: yealink, Number: "201", Name: "Anna Beispiel"}, api.Party{MAC: poly, Number: "202"}
+	call := func(ago, lasted time.Duration, from, to api.Party, a, b api.LegQuality) api.EndedCall {
+		start := now.Add(-ago)
+		return api.EndedCall{ID: "c" + ago.String(), From: from, To: to, Via: "local", Start: start, Answered: start.Add(4 * time.Second), End: start.Add(lasted), Status: 200, A: a, B: b}
+	}
+	out := call(12*time.Minute, 64*time.Second, anna, api.Party{Number: "+493055512345"}, good, lossy)
+	out.Via = "gateway"
+	missed := call(40*time.Minute, 20*time.Second, bob, anna, api.LegQuality{}, api.LegQuality{})
+	missed.Answered, missed.Status, missed.Reason = time.Time{}, 480, "nobody answered"
+	return []api.EndedCall{call(3*time.Minute, 5*time.Minute, anna, bob, good, good), out, missed}
 }

@@ -112,7 +112,7 @@ var formValue = regexp.MustCompile(` value="[^"]*"`)
 // called, so nothing that they say becomes markup.
 func TestHostileStrings(t *testing.T) {
 	s, f, token := office(t)
-	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/nothing"}
+	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/calls", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/nothing"}
 	want := map[string][]string{}
 	poison(f, "harmless")
 	for _, path := range paths {

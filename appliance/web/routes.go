@@ -58,6 +58,7 @@ func (s *Server) routes() []route {
 		{get, "/lines/{id}", member, s.line},
 		{post, "/lines/{id}", member, s.putLine},
 		{post, "/lines/{id}/delete", member, s.deleteLine},
+		{get, "/calls", member, s.calls},
 		{get, "/network", member, s.network},
 		{get, "/network/events", stream, s.networkEvents},
 		{post, "/network/serve", member, s.serveAnyway},

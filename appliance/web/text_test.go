@@ -44,6 +44,10 @@ func TestWords(t *testing.T) {
 	for d := story.Local; d <= story.Out; d++ {
 		used["direction."+d.String()] = true
 	}
+	for _, side := range []string{"caller", "called"} {
+		used["calls."+side+"-sent"], used["calls.fault-"+side] = true, true
+	}
+	used["calls.fault-both"] = true
 	for _, order := range api.LeaseOrders {
 		used["leases.by-"+string(order)] = true
 	}

@@ -30,6 +30,7 @@ var commands = []command{
 	{"status", "", "show tunnel, problems, phones and calls", status},
 	{"phones", "[MAC] [--follow]", "list the phones, or tell the story of one", phones},
 	{"lines", "", "list the lines", lines},
+	{"calls", "[MAC]", "list the calls that have ended, and how they sounded", calls},
 	{"leases", "[TEXT]", "list who has which address", leases},
 	{"release", "IP", "end a lease", release},
 	{"reserve", "MAC [IP]", "keep an address for a device", reserve},

@@ -19,6 +19,7 @@ type Backend interface {
 	Inventory
 	Stories
 	Lines
+	Calls
 	Desk
 	Network
 	Addresses

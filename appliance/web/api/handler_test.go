@@ -63,6 +63,12 @@ func TestOperations(t *testing.T) {
 		{"line with a key that is not known", "POST", "/lines", `{"name":"Bob","extention":"202"}`, 422, "", "extention"},
 		{"delete line", "DELETE", "/lines/7", "", 204, "delete 7", ""},
 		{"serve beside another", "POST", "/interfaces/eth1.20/serve", "", 204, "serve eth1.20", ""},
+		{"calls", "GET", "/calls", "", 200, "", `"jitter_ms":3.2,"round_trip_ms":0.4,"bursts":1,"mos":4.2,"heard_by":"rtcp"`},
+		{"page of calls", "GET", "/calls?limit=2", "", 200, "", `"before":"2025-11-20T09:29:00Z"`},
+		{"older calls", "GET", "/calls?limit=2&until=2025-11-20T09:29:00Z", "", 200, "", `{"calls":[{"id":"c2"`},
+		{"calls of one phone", "GET", "/calls?mac=00-00-5e-00-53-99", "", 200, "", `{"calls":[]}`},
+		{"calls of nonsense", "GET", "/calls?mac=phone", "", 422, "", `"field":"mac"`},
+		{"calls until nonsense", "GET", "/calls?until=today", "", 422, "", `"field":"until"`},
 		{"troubles", "GET", "/troubles", "", 200, "", `"times":12`},
 		{"document", "GET", "/openapi.json", "", 200, "", `"openapi"`},
 		{"unknown path", "GET", "/secrets", "", 404, "", "openapi.json"},
@@ -211,6 +217,7 @@ func TestDocumentDescribesViews(t *testing.T) {
 		"Party": Party{}, "Pool": Pool{}, "Phones": Phones{}, "Phone": Phone{}, "Account": Account{}, "LineRef": LineRef{}, "LineList": LineList{},
 		"Line": Line{}, "LineEdit": LineEdit{}, "NewPhone": NewPhone{}, "Approval": Approval{}, "Assignment": Assignment{}, "Story": Story{}, "Entry": Entry{}, "Error": Error{},
 		"Trouble": Trouble{}, "TroubleList": TroubleList{},
+		"LegQuality": LegQuality{}, "EndedCall": EndedCall{}, "CallList": CallList{},
 		"Interface": Interface{}, "OtherServer": OtherServer{},
 	}
 	for name, view := range serverViews {

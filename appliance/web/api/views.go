@@ -81,6 +81,9 @@ type Call struct {
 	Start     time.Time `json:"start"`
 	Answered  time.Time `json:"answered,omitzero"` // zero while it rings
 	Emergency bool      `json:"emergency"`
+	// How its legs sound so far: A towards the caller, B towards the called.
+	A LegQuality `json:"a,omitzero"`
+	B LegQuality `json:"b,omitzero"`
 }
 
 // Party is one end of a call. MAC is zero for one beyond the gateway.

@@ -234,6 +234,13 @@ await step('older pages of a story', async () => {
   await check(page, 'older steps');
 });
 
+await step('how calls sounded', async () => {
+  await page.getByRole('link', { name: 'Calls', exact: true }).click();
+  await page.waitForURL(`${PAGE}/calls`);
+  await page.getByText('The fault lies between the called side and this box.').waitFor();
+  await shot(page, 'calls');
+});
+
 await step('another DHCP server, and the word to go on beside it', async () => {
   await page.getByRole('link', { name: 'Network', exact: true }).click();
   await page.waitForURL(`${PAGE}/network`);
