@@ -12,9 +12,9 @@ TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
 TESTFLAGS = $(if $(RACE),-race) -v -skip Corpora -timeout 5m
 COUNT    = awk -f .ci/testcount.awk
 
-SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'appliance/store/migrations/*' packaging/patchbay.toml)
+SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml)
 
-.PHONY: prompts demo demo-once build test check lab bench bench-dhcp soak-dhcp corpora browser systemd clean
+.PHONY: prompts plans demo demo-once build test check lab bench bench-dhcp soak-dhcp corpora browser systemd clean
 
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
@@ -74,6 +74,10 @@ corpora:
 # espeak-ng and sox; makes what the box says on the phone from media/prompt/texts.
 prompts:
 	media/prompt/generate
+
+# The numbering plans and emergency numbers of all countries, from libphonenumber.
+plans:
+	cd .ci/plans && $(GO) run . > ../../sipedge/plans.tsv
 
 # Headless Chromium; needs node, npm and /usr/bin/chromium.
 browser: bin/patchbay

@@ -1,69 +1,88 @@
 package sipedge
 
 import (
+	_ "embed"
+	"regexp"
 	"slices"
 	"strings"
 )
 
+// planTable has the numbering plans of all countries; its first line says
+// where they come from, .ci/plans makes it.
+//
+//go:embed plans.tsv
+var planTable string
+
 // plan is what a country's numbering plan means for a dialled string.
-// Sources: ITU-T E.164 national numbering plans, E.129 presentations, and the
-// emergency numbers of ITU-T E.161.1 national listings.
 type plan struct {
-	code          string   // country code, without +
-	trunk         string   // national prefix that is dropped, "" where none
-	international []string // prefixes that mean "+"
-	// national is the range of lengths of a number that is dialled without
-	// any prefix and still is a whole national number (closed plans);
-	// {0, 0} where such a number can't be told from a local one.
-	national  [2]int
-	emergency []string // 112 is always there
+	code          string         // country code, without +
+	international *regexp.Regexp // prefix that means "+"
+	trunk         string         // national prefix that is dropped, "" where none
+	parsed        *regexp.Regexp // national prefix with what may follow it; nil where none
+	rewrite       string         // what parsed is replaced with
+	national      *regexp.Regexp // a whole national number
+	emergency     []string       // 112 is always there
 	// outside is the habit of a PBX: the digit for an outside line. It is
 	// accepted in front of emergency numbers only, since people dial in panic
 	// what they are used to (47 CFR §9.16 demands the number without it).
 	outside string
 }
 
-var plans = map[string]plan{
-	"AT": {"43", "0", []string{"00"}, [2]int{}, []string{"122", "128", "133", "140", "141", "144", "147"}, "0"},
-	"AU": {"61", "0", []string{"0011"}, [2]int{}, []string{"000", "106"}, "0"},
-	"BE": {"32", "0", []string{"00"}, [2]int{}, []string{"100", "101"}, "0"},
-	"BG": {"359", "0", []string{"00"}, [2]int{}, []string{"150", "160", "166"}, ""},
-	"BR": {"55", "0", []string{"00"}, [2]int{}, []string{"190", "192", "193"}, "0"},
-	"CA": {"1", "1", []string{"011"}, [2]int{10, 10}, []string{"911"}, "9"},
-	"CH": {"41", "0", []string{"00"}, [2]int{}, []string{"117", "118", "144", "145", "1414"}, "0"},
-	"CY": {"357", "", []string{"00"}, [2]int{8, 8}, []string{"199"}, ""},
-	"CZ": {"420", "", []string{"00"}, [2]int{9, 9}, []string{"150", "155", "156", "158"}, "0"},
-	"DE": {"49", "0", []string{"00"}, [2]int{}, []string{"110"}, "0"},
-	"DK": {"45", "", []string{"00"}, [2]int{8, 8}, []string{"114"}, "0"},
-	"EE": {"372", "", []string{"00"}, [2]int{7, 8}, []string{"110"}, ""},
-	"ES": {"34", "", []string{"00"}, [2]int{9, 9}, []string{"061", "062", "080", "085", "088", "091", "092"}, "0"},
-	"FI": {"358", "0", []string{"00", "990", "994", "999"}, [2]int{}, nil, "0"},
-	"FR": {"33", "0", []string{"00"}, [2]int{}, []string{"15", "17", "18", "114", "115", "119", "196"}, "0"},
-	"GB": {"44", "0", []string{"00"}, [2]int{}, []string{"999"}, "9"},
-	"GR": {"30", "", []string{"00"}, [2]int{10, 10}, []string{"100", "108", "166", "199"}, ""},
-	"HR": {"385", "0", []string{"00"}, [2]int{}, []string{"192", "193", "194", "195"}, ""},
-	"HU": {"36", "06", []string{"00"}, [2]int{}, []string{"104", "105", "107"}, ""},
-	"IE": {"353", "0", []string{"00"}, [2]int{}, []string{"999"}, "9"},
-	"IN": {"91", "0", []string{"00"}, [2]int{10, 10}, []string{"100", "101", "102", "108"}, "0"},
-	"IS": {"354", "", []string{"00"}, [2]int{7, 7}, nil, ""},
-	"IT": {"39", "", []string{"00"}, [2]int{6, 11}, []string{"113", "114", "115", "117", "118"}, "0"},
-	"JP": {"81", "0", []string{"010"}, [2]int{}, []string{"110", "118", "119"}, "0"},
-	"LT": {"370", "0", []string{"00"}, [2]int{}, []string{"011", "022", "033"}, ""},
-	"LU": {"352", "", []string{"00"}, [2]int{6, 11}, []string{"113"}, ""},
-	"LV": {"371", "", []string{"00"}, [2]int{8, 8}, []string{"110", "113"}, ""},
-	"MT": {"356", "", []string{"00"}, [2]int{8, 8}, nil, ""},
-	"MX": {"52", "", []string{"00"}, [2]int{10, 10}, []string{"911"}, "9"},
-	"NL": {"31", "0", []string{"00"}, [2]int{}, nil, "0"},
-	"NO": {"47", "", []string{"00"}, [2]int{8, 8}, []string{"110", "113"}, "0"},
-	"NZ": {"64", "0", []string{"00"}, [2]int{}, []string{"111"}, "1"},
-	"PL": {"48", "", []string{"00"}, [2]int{9, 9}, []string{"984", "985", "986", "991", "992", "993", "994", "997", "998", "999"}, "0"},
-	"PT": {"351", "", []string{"00"}, [2]int{9, 9}, []string{"117"}, "0"},
-	"RO": {"40", "0", []string{"00"}, [2]int{}, nil, ""},
-	"SE": {"46", "0", []string{"00"}, [2]int{}, nil, "0"},
-	"SI": {"386", "0", []string{"00"}, [2]int{}, []string{"113"}, ""},
-	"SK": {"421", "0", []string{"00"}, [2]int{}, []string{"150", "155", "158"}, ""},
-	"US": {"1", "1", []string{"011"}, [2]int{10, 10}, []string{"911"}, "9"},
-	"ZA": {"27", "0", []string{"00"}, [2]int{}, []string{"10111", "10177"}, "0"},
+// alsoEmergency are numbers for help at once that the table leaves out: other
+// services of the kind, numbers that are being replaced. Sources: the
+// countries' numbering plans in ITU-T E.129 and their regulators' lists.
+var alsoEmergency = map[string]string{
+	"AT": "128 140 141 142 147", "AU": "106", "BE": "100 101", "BG": "150 160 166", "CA": "911", "CH": "145 1414", "CY": "199",
+	"DK": "114", "EE": "110", "ES": "061 062 080 091 092", "FR": "114 115 119 196", "GR": "100 108 166 199", "HR": "192 193 194 195",
+	"IT": "114 117", "JP": "118", "LU": "113", "LV": "110 113", "NO": "110 113", "NZ": "111", "PL": "984 985 986 991 992 993 994 997 998 999",
+	"PT": "115 117", "SI": "113", "SK": "150 155 158", "ZA": "10111 10177", "GB": "999", "IE": "999", "GN": "117 18 442020", "GQ": "113 114 115",
+	"IO": "999", "TA": "999", "TK": "911",
+}
+
+// outsideDigits are the digits for an outside line where another one than the
+// national prefix is usual.
+var outsideDigits = map[string]string{
+	"AU": "0", "CA": "9", "CZ": "0", "DK": "0", "ES": "0", "GB": "9", "IE": "9", "MX": "9", "NO": "0", "NZ": "1", "PL": "0", "PT": "0", "US": "9",
+}
+
+// findPlan reads the line of a country.
+func findPlan(country string) (p plan, ok bool) {
+	if len(country) != 2 {
+		return p, false
+	}
+	for line := range strings.Lines(planTable) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if f[0] != country || len(f) != 8 {
+			continue
+		}
+		p = plan{
+			code: f[1], international: prefixed(f[2]), trunk: f[3], parsed: prefixed(f[4]), rewrite: f[5],
+			national: regexp.MustCompile("^(?:" + f[6] + ")$"),
+		}
+		for _, n := range append(strings.Split(f[7], ","), strings.Fields(alsoEmergency[country])...) {
+			if n != "" && n != "112" && !slices.Contains(p.emergency, n) {
+				p.emergency = append(p.emergency, n)
+			}
+		}
+		p.outside = outsideDigits[country]
+		switch {
+		case p.outside != "":
+		case p.code == "1":
+			p.outside = "9"
+		case p.trunk == "0":
+			p.outside = "0"
+		}
+		return p, true
+	}
+	return p, false
+}
+
+// prefixed compiles an expression that is to match at the start; nil if empty.
+func prefixed(s string) *regexp.Regexp {
+	if s == "" {
+		return nil
+	}
+	return regexp.MustCompile("^(?:" + s + ")")
 }
 
 // DialPlan reads what people dial in one country. The zero value knows no
@@ -91,11 +110,8 @@ type Dialled struct {
 // if the country is not in the tables: the plan then is that of the zero value.
 func NewDialPlan(country string) (d DialPlan, ok bool) {
 	country = strings.ToUpper(country)
-	p, ok := plans[country]
-	if !ok {
-		return DialPlan{country: country}, false
-	}
-	return DialPlan{country: country, plan: p}, true
+	p, ok := findPlan(country)
+	return DialPlan{country: country, plan: p}, ok
 }
 
 // Emergency returns the emergency numbers, 112 first. The caller owns the slice.
@@ -148,36 +164,51 @@ func (d DialPlan) emergency(raw string) (string, bool) {
 
 // e164 turns a number into its international form where the plan can tell.
 func (d DialPlan) e164(raw string) string {
-	if strings.HasPrefix(raw, "+") || d.plan.code == "" || strings.ContainsAny(raw, "*#") {
+	if strings.HasPrefix(raw, "+") || d.plan.code == "" {
 		return raw
 	}
-	for _, p := range d.plan.international {
-		if rest, ok := strings.CutPrefix(raw, p); ok && len(rest) >= 7 && rest[0] != '0' {
+	if re := d.plan.international; re != nil {
+		// E.164 §6.2: no country code begins with 0.
+		if rest := raw[len(re.FindString(raw)):]; rest != raw && len(rest) >= 7 && len(rest) <= 15 && rest[0] != '0' {
 			return "+" + rest
 		}
 	}
-	if t := d.plan.trunk; t != "" {
-		// E.164 §6.2.3: the national prefix is not part of the number.
-		if rest, ok := strings.CutPrefix(raw, t); ok && len(rest) >= 6 && rest[0] != '0' && (t != "1" || len(rest) == 10) {
-			return "+" + d.plan.code + rest
-		}
-	}
-	if n := d.plan.national; n[0] > 0 && len(raw) >= n[0] && len(raw) <= n[1] && d.national(raw) {
-		return "+" + d.plan.code + raw
+	if n, ok := d.national(raw); ok {
+		return "+" + d.plan.code + n
 	}
 	return raw
 }
 
-// national tells a whole national number from a long extension where the
-// first digit can.
-func (d DialPlan) national(raw string) bool {
-	switch d.country {
-	case "IT": // 0 is the start of an area code and stays; 3 is a mobile number
-		return raw[0] == '0' || raw[0] == '3' && len(raw) >= 9
-	case "US", "CA": // NXX NXX XXXX
-		return raw[0] >= '2' && raw[3] >= '2'
+// shortest is how many digits a national number has at least for us to take it
+// for one: shorter ones are extensions and service numbers.
+const shortest = 6
+
+// national finds the national number in what was dialled. Where there is a
+// national prefix, a number without it is one of the same town, or an
+// extension, and stays; not in North America and India, where all numbers have
+// ten digits and are dialled so.
+func (d DialPlan) national(raw string) (string, bool) {
+	whole := func(n string) bool { return len(n) >= shortest && d.plan.national.MatchString(n) }
+	if d.plan.parsed != nil {
+		if at := d.plan.parsed.FindStringSubmatchIndex(raw); at != nil && at[1] > 0 {
+			n := raw[at[1]:]
+			if d.plan.rewrite != "" && len(at) > 2 && at[2] >= 0 {
+				n = string(d.plan.parsed.ExpandString(nil, strings.ReplaceAll(d.plan.rewrite, "$1", "${1}"), raw, at)) + n
+			}
+			if whole(n) {
+				return n, true
+			}
+			// E.164 §6.2.3: the national prefix is not part of the number. A
+			// number that the table does not know is dialled all the same.
+			if rest, ok := strings.CutPrefix(raw, d.plan.trunk); ok && d.plan.trunk == "0" && len(rest) >= shortest && len(rest) <= 13 && rest[0] != '0' {
+				return rest, true
+			}
+		}
 	}
-	return raw[0] != '0'
+	if d.plan.trunk == "" || len(raw) == 10 && (d.plan.code == "1" || d.plan.code == "91") {
+		return raw, whole(raw)
+	}
+	return "", false
 }
 
 // digits takes the number out of a user part or a tel number: parameters and

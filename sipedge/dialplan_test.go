@@ -29,6 +29,16 @@ func TestDialPlanRead(t *testing.T) {
 		{"italy: mobile", "IT", "3471234567", "+393471234567"},
 		{"hungary: two-digit trunk prefix", "HU", "06 1 2345678", "+3612345678"},
 		{"japan: 010", "JP", "010 1 212 555 0123", "+12125550123"},
+		{"brazil: with the code of a carrier", "BR", "0 15 11 23456789", "+551123456789"},
+		{"brazil: international, by carrier", "BR", "0015 49 30 123456", "+4930123456"},
+		{"russia: 8", "RU", "8 495 123 45 67", "+74951234567"},
+		{"russia: 8 10", "RU", "810 49 30 123456", "+4930123456"},
+		{"argentina: mobile with 15", "AR", "011 15 2345 6789", "+5491123456789"},
+		{"australia: 0011", "AU", "0011 49 30 123456", "+4930123456"},
+		{"singapore: no prefix", "SG", "61234567", "+6561234567"},
+		{"korea", "KR", "02-312-3456", "+8223123456"},
+		{"india: ten digits", "IN", "9876543210", "+919876543210"},
+		{"jamaica is north america", "JM", "876 555 0123", "+18765550123"},
 		{"unknown country: as dialled", "XX", "030123456", "030123456"},
 		{"a name", "US", "alice12345", "alice12345"},
 		{"escaped hash", "DE", "%2312", "#12"},
@@ -73,6 +83,13 @@ func TestDialPlanEmergency(t *testing.T) {
 		{"FR", "15", "15"},
 		{"FR", "015", ""},
 		{"AU", "000", "000"},
+		{"JP", "119", "119"},
+		{"JP", "118", "118"},
+		{"BR", "190", "190"},
+		{"NZ", "111", "111"},
+		{"CN", "0110", "110"},
+		{"KE", "999", "999"},
+		{"JM", "9911", "911"},
 		{"XX", "112", "112"},
 		{"XX", "911", "911"},
 	}
@@ -87,8 +104,19 @@ func TestDialPlanEmergency(t *testing.T) {
 	}
 }
 
+// countries are all of the table.
+func countries() []string {
+	var out []string
+	for line := range strings.Lines(planTable) {
+		if country, _, ok := strings.Cut(line, "\t"); ok {
+			out = append(out, country)
+		}
+	}
+	return out
+}
+
 func TestDialPlanTables(t *testing.T) {
-	for country := range plans {
+	for _, country := range countries() {
 		d, ok := NewDialPlan(strings.ToLower(country))
 		if !ok {
 			t.Errorf("%s: not found in lower case", country)
@@ -102,6 +130,9 @@ func TestDialPlanTables(t *testing.T) {
 				t.Errorf("%s: %s reads as %+v", country, n, got)
 			}
 		}
+	}
+	if n := len(countries()); n < 240 {
+		t.Errorf("only %d countries", n)
 	}
 	if diff := cmp.Diff([]string{"112", "110"}, mustPlan(t, "DE").Emergency()); diff != "" {
 		t.Error("(-want +got)\n" + diff)
