@@ -220,6 +220,7 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 		a.closers = append(a.closers, conns[i].Close)
 	}
 	var servers []*dhcp.Server
+	passes := a.cfg.passes()
 	for i, l := range a.cfg.LANs {
 		cfg, err := dhcpConfig(l, a.watchdog.Loop("dhcp "+l.Interface))
 		if err != nil {
@@ -232,7 +233,7 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		cfg.Clock, cfg.Enrolled, cfg.Ours = clock, a.directory.Enrolled, a.cfg.ours(l.Interface)
+		cfg.Clock, cfg.Passes, cfg.Enrolled, cfg.Ours = clock, passes, a.directory.Enrolled, a.cfg.ours(l.Interface)
 		server, err := dhcp.New(ctx, conns[i], probers[i], cfg, a.db.Leases(), withInventory{boot, a.directory.Known}, acked, a.record, a.log)
 		if err != nil {
 			return fmt.Errorf("DHCP on %s: %w", l.Interface, err)

@@ -92,6 +92,18 @@ func (c *Config) ours(except string) []netip.Addr {
 	return out
 }
 
+// passes joins the networks on the stories of phones; nil if there is one.
+func (c *Config) passes() *dhcp.Passes {
+	networks := len(c.LANs)
+	for _, l := range c.LANs {
+		networks += len(l.Networks)
+	}
+	if networks < 2 {
+		return nil
+	}
+	return new(dhcp.Passes)
+}
+
 // ServeAnyway implements api.Interfaces.
 func (b backend) ServeAnyway(_ context.Context, name string) error {
 	for _, d := range b.a.dhcp {

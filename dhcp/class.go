@@ -119,6 +119,7 @@ func WithPhoneOptions(inner BootServer, o PhoneOptions) BootServer {
 		if o.Priority != nil {
 			c.vlan[optVLANPriority] = []byte(strconv.Itoa(int(*o.Priority)))
 		}
+		c.id = o.VLAN
 	}
 	return c
 }
@@ -128,6 +129,7 @@ type classed struct {
 	options map[uint8][]byte
 	vlan    map[uint8][]byte // for all but Poly
 	poly    []byte
+	id      uint16 // of the VLAN; 0: none
 }
 
 // BootOptions implements [BootServer].
@@ -146,7 +148,7 @@ func (c classed) BootOptions(a Ask) Boot {
 		maps.Copy(options, c.vlan)
 	}
 	maps.Copy(options, b.Options)
-	b.Options = options
+	b.Options, b.VLAN = options, c.id
 	return b
 }
 

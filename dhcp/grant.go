@@ -54,7 +54,7 @@ func (s *Server) grant(r *request, ip netip.Addr) {
 // sendAck sends the ACK of a lease that is on disk.
 func (s *Server) sendAck(r *request, b Boot, l Lease, term time.Duration) {
 	s.acked(l)
-	args := r.toldArgs(b)
+	args := s.vlanArgs(r, b, r.toldArgs(b))
 	args.IP, args.Seconds = l.IP, int64(term/time.Second)
 	s.tell(r.mac, story.Out, story.Ack, args)
 	s.send(r, s.ack(r, b, l.IP, term), destination(r, l.IP, false))

@@ -87,7 +87,7 @@ func (s *Server) discover(r *request) {
 	// wherever a stranger says.
 	r.ciaddr = netip.Addr{}
 	b := s.bootOptions(r)
-	s.tell(r.mac, story.In, story.Discover, story.Args{IP: r.requested, Vendor: b.Vendor, Model: b.Model, Options: r.list, Detail: r.ask.VendorClass})
+	s.tellDiscover(r, b)
 	switch s.gate() {
 	case gateBlocked:
 		s.noOffer(r, story.OtherServerHere)
@@ -128,7 +128,7 @@ func (s *Server) offerOutcome(r *request, b Boot, ip netip.Addr, v verdict) {
 		s.noOffer(r, story.PoolExhausted)
 		return
 	}
-	args := r.toldArgs(b)
+	args := s.vlanArgs(r, b, r.toldArgs(b))
 	args.IP = ip
 	s.tell(r.mac, story.Out, story.Offer, args)
 	s.countOffer(r.mac)

@@ -44,17 +44,24 @@ func testConfig() Config {
 }
 
 // catalogue is a BootServer with one kind of phone.
-type catalogue struct{ ask []Ask }
+type catalogue struct {
+	ask  []Ask
+	vlan uint16 // that phones are told
+}
 
 func (c *catalogue) BootOptions(a Ask) Boot {
 	c.ask = append(c.ask, a)
 	if a.VendorClass != "phone" {
 		return Boot{}
 	}
-	return Boot{
+	b := Boot{
 		Options: map[uint8][]byte{66: []byte("http://192.0.2.1/"), 160: []byte("http://192.0.2.1/"), 43: {1, 2, 3}, 53: {9}, 54: {9, 9, 9, 9}},
 		Always:  []uint8{160}, Vendor: "Example", Model: "One", Phone: true, URL: "http://192.0.2.1/",
 	}
+	if c.vlan != 0 {
+		b.VLAN, b.Options[optVoiceVLAN] = c.vlan, []byte("100")
+	}
+	return b
 }
 
 // world is a running server with everything around it.

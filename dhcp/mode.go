@@ -45,7 +45,7 @@ func (s *Server) overhear(r *request) {
 	b := s.bootOptions(r)
 	switch r.kind {
 	case dhcpv4.MessageTypeDiscover:
-		s.tell(r.mac, story.In, story.Discover, story.Args{IP: r.requested, Vendor: b.Vendor, Model: b.Model, Options: r.list, Detail: r.ask.VendorClass})
+		s.tellDiscover(r, b)
 	case dhcpv4.MessageTypeRequest:
 		ip := r.requested
 		if !ip.IsValid() {

@@ -35,6 +35,7 @@ type Boot struct {
 	URL     string // for the story: where the configuration is, without secrets
 
 	Suppress []uint8 // codes of the network that this client is not told
+	VLAN     uint16  // for the story: the VLAN that the options send it to; 0: none
 	Rules    string  // for the story: names of the rules of an administrator that applied
 }
 

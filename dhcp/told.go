@@ -11,11 +11,16 @@ import (
 func (r *request) toldArgs(b Boot) story.Args {
 	a := story.Args{URL: b.URL, Vendor: b.Vendor, Model: b.Model, Name: b.Rules}
 	for _, code := range bootCodes {
-		if len(b.Options[code]) > 0 && (r.list == nil || slices.Contains(r.list, code) || slices.Contains(b.Always, code)) {
+		if len(b.Options[code]) > 0 && r.isTold(b, code) {
 			a.Options = append(a.Options, code)
 		}
 	}
 	return a
+}
+
+// isTold reports whether an option that there is goes into the answer.
+func (r *request) isTold(b Boot, code uint8) bool {
+	return r.list == nil || slices.Contains(r.list, code) || slices.Contains(b.Always, code)
 }
 
 // noOfferArgs is what the story says of silence: what was asked for, and how

@@ -18,6 +18,8 @@ const (
 	NoOffer  Code = "dhcp.no-offer" // Reason
 	Conflict Code = "dhcp.conflict" // IP, MAC
 	InVain   Code = "dhcp.in-vain"  // Reason: it was sent offers and took none
+	Moved    Code = "dhcp.moved"    // Network, From, VLAN
+	Stayed   Code = "dhcp.stayed"   // Network, VLAN
 )
 
 // The reasons of address assignment.
@@ -42,20 +44,31 @@ const (
 var dhcpWords = map[Code]func(Args) string{
 	Discover: func(a Args) string {
 		if a.Vendor == "" {
-			return askedWords("asked for an address", a.Options)
+			return askedWords("asked for an address"+onNetwork(a), a.Options)
 		}
-		return askedWords(fmt.Sprintf("asked for an address as %v", model(a)), a.Options)
+		return askedWords(fmt.Sprintf("asked for an address as %v", model(a))+onNetwork(a), a.Options)
 	},
-	Offer:   with("was offered %v", ip),
+	Offer: func(a Args) string {
+		return toldVLAN(fmt.Sprintf("was offered %v", a.IP), a)
+	},
 	Request: with("asked to use %v", ip),
 	Ack: func(a Args) string {
 		return toldWords(fmt.Sprintf("was given %v for %s", a.IP, span(time.Duration(a.Seconds)*time.Second)), a)
 	},
-	Nak:      with("was told that it can't use %v", ip),
-	Decline:  with("found %v in use by somebody else and gave it back", ip),
-	Release:  with("gave %v back", ip),
-	Inform:   with("has %v already and asked for options only", ip),
-	NoOffer:  noOfferWords,
+	Nak:     with("was told that it can't use %v", ip),
+	Decline: with("found %v in use by somebody else and gave it back", ip),
+	Release: with("gave %v back", ip),
+	Inform:  with("has %v already and asked for options only", ip),
+	NoOffer: noOfferWords,
+	Moved: func(a Args) string {
+		if a.VLAN == 0 {
+			return fmt.Sprintf("came to %s from %s", a.Network, a.From)
+		}
+		return fmt.Sprintf("came to %s from %s, where it was told VLAN %d", a.Network, a.From, a.VLAN)
+	},
+	Stayed: func(a Args) string {
+		return fmt.Sprintf("was told VLAN %d on %s and asks there again: check that its switch port carries that VLAN tagged, and that the phone takes a VLAN from DHCP", a.VLAN, a.Network)
+	},
 	InVain:   plain("was sent several offers and took none"),
 	Conflict: func(a Args) string { return fmt.Sprintf("%v is in use by %v", a.IP, a.MAC) },
 }

@@ -75,12 +75,15 @@ type Args struct {
 	Bytes    int64         `json:"bytes,omitzero"`
 	Seconds  int64         `json:"seconds,omitzero"` // lease, expiry
 	Duration time.Duration `json:"duration,omitzero"`
-	Number   string        `json:"number,omitzero"` // the other party of a call, as dialled or shown
-	Name     string        `json:"name,omitzero"`   // display name, line name
-	Call     string        `json:"call,omitzero"`   // our id of the call
-	Via      string        `json:"via,omitzero"`    // transport, door or carrier: udp, tcp, tls, gateway
-	Reason   Reason        `json:"reason,omitzero"` // why something was refused or failed
-	Detail   string        `json:"detail,omitzero"` // free text of the other side, already made printable
+	Number   string        `json:"number,omitzero"`  // the other party of a call, as dialled or shown
+	Name     string        `json:"name,omitzero"`    // display name, line name
+	Call     string        `json:"call,omitzero"`    // our id of the call
+	Via      string        `json:"via,omitzero"`     // transport, door or carrier: udp, tcp, tls, gateway
+	Network  string        `json:"network,omitzero"` // interface, or subnet behind a relay; told if the box has several
+	From     string        `json:"from,omitzero"`    // the network before
+	VLAN     uint16        `json:"vlan,omitzero"`    // that the phone was told to move to
+	Reason   Reason        `json:"reason,omitzero"`  // why something was refused or failed
+	Detail   string        `json:"detail,omitzero"`  // free text of the other side, already made printable
 }
 
 // Reason is a constant that explains a refusal or a failure; like a Code it

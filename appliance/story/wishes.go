@@ -52,10 +52,27 @@ func toldWords(s string, a Args) string {
 			s += " by " + optionWord(w) + w
 		}
 	}
+	s = toldVLAN(s, a)
 	if a.Name != "" {
 		s += " (rule " + a.Name + ")"
 	}
 	return s
+}
+
+// toldVLAN adds where a phone was sent.
+func toldVLAN(s string, a Args) string {
+	if a.VLAN != 0 {
+		s += ", and told to move to VLAN " + strconv.Itoa(int(a.VLAN))
+	}
+	return s
+}
+
+// onNetwork says where it was, if the box has several networks.
+func onNetwork(a Args) string {
+	if a.Network == "" {
+		return ""
+	}
+	return " on " + a.Network
 }
 
 func optionWord(list string) string {
