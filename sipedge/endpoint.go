@@ -27,6 +27,7 @@ type EndpointConfig struct {
 	ListenTLS []netip.AddrPort
 
 	Realm   string           // of the digest challenges
+	SHA256  []string         // parts of the User-Agent of phones that are challenged with SHA-256 instead of MD5
 	Expires time.Duration    // longest registration granted; 0 means an hour
 	Now     func() time.Time // nil means time.Now
 	Tick    func()           // called at least every 2 s while all loops live; may be nil
@@ -132,7 +133,7 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	if err := e.location.restore(ctx); err != nil {
 		return nil, fmt.Errorf("restore registrations: %w", err)
 	}
-	e.limits = newLimiter(cfg.Now, e.location.knows)
+	e.limits = newLimiter(cfg.Now, e.location.knows, e.location.knowsFlow)
 	e.gate = newStreamGate(e.location.knows)
 	if err := e.build(); err != nil {
 		return nil, err

@@ -149,7 +149,7 @@ func (g *gateway) register(req *sip.Request) {
 			username: user, realm: "example.com", nonce: "n1", uri: cred.URI,
 			cnonce: cred.Cnonce, qop: cred.QOP, nc: fmt.Sprintf("%08x", cred.Nc),
 		}
-		if err != nil || cred.Username != user || want.expected("REGISTER", "pw-"+user) != cred.Response {
+		if err != nil || cred.Username != user || want.expected("REGISTER", "pw-"+user, nil) != cred.Response {
 			res = sip.NewResponseFromRequest(req, 403, "Forbidden", nil)
 		} else {
 			res = sip.NewResponseFromRequest(req, 200, "OK", nil)

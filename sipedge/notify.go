@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
@@ -127,20 +126,12 @@ func respondToChallenge(req *sip.Request, res *sip.Response, id Identity) error 
 	}
 	failure := errors.New("401 without a challenge")
 	for _, h := range res.GetHeaders(ask) {
-		challenge, err := digest.ParseChallenge(h.Value())
+		c, err := digestFor(h.Value(), req, id.Username, id.Password)
 		if err == nil {
-			challenge.Algorithm = strings.ToUpper(challenge.Algorithm)
-			var c *digest.Credentials
-			c, err = digest.Digest(challenge, digest.Options{
-				Method: req.Method.String(), URI: req.Recipient.String(), Count: 1,
-				Username: id.Username, Password: id.Password,
-			})
-			if err == nil {
-				req.CSeq().SeqNo++
-				req.RemoveHeader("Via")
-				req.AppendHeader(sip.NewHeader(give, c.String()))
-				return nil
-			}
+			req.CSeq().SeqNo++
+			req.RemoveHeader("Via")
+			req.AppendHeader(sip.NewHeader(give, c.String()))
+			return nil
 		}
 		failure = err
 	}

@@ -49,7 +49,7 @@ func TestResync(t *testing.T) {
 			t.Fatalf("%v in:\n%s", err, again)
 		}
 		want := credentials{username: c.Username, realm: "phone", nonce: "abc", uri: c.URI, cnonce: c.Cnonce, qop: "auth", nc: "00000001"}
-		if c.Username != phoneMAC.Hex()+"-1" || c.Response != want.expected("NOTIFY", "secret-1") {
+		if c.Username != phoneMAC.Hex()+"-1" || c.Response != want.expected("NOTIFY", "secret-1", nil) {
 			t.Errorf("credentials %+v", c)
 		}
 		if !strings.HasPrefix(again, "NOTIFY "+c.URI+" SIP/2.0") {
