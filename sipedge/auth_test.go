@@ -228,8 +228,11 @@ func TestAlgorithms(t *testing.T) {
 	e := newSite().start(t, func(e *Endpoint) { e.cfg.SHA256 = []string{"newphone"} })
 	user := phoneMAC.Hex() + "-1"
 	for i, test := range []struct{ agent, qop, algorithm string }{
-		{"OldPhone 1.0", "", ""}, {"OldPhone 1.0", "auth", "MD5"}, {"OldPhone 1.0", "auth-int", "md5"},
-		{"NewPhone 7", "auth", "SHA-256"}, {"NewPhone 7", "auth-int", "SHA-256"},
+		{"OldPhone 1.0", "", ""},
+		{"OldPhone 1.0", "auth", "MD5"},
+		{"OldPhone 1.0", "auth-int", "md5"},
+		{"NewPhone 7", "auth", "SHA-256"},
+		{"NewPhone 7", "auth-int", "SHA-256"},
 	} {
 		p := dialPeer(t, "udp", e)
 		agent, call := "User-Agent: "+test.agent, fmt.Sprintf("alg-%d", i)

@@ -59,6 +59,9 @@ type Endpoint struct {
 	nonces   *nonces
 	limits   *limiter
 	gate     *streamGate
+	events   *events
+	lamps    *busyLamps
+	mail     *mailboxes
 	decoy    string
 
 	packets []*packetListener
@@ -135,6 +138,8 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	}
 	e.limits = newLimiter(cfg.Now, e.location.knows, e.location.knowsFlow)
 	e.gate = newStreamGate(e.location.knows)
+	e.events, e.lamps, e.mail = newEvents(e), newBusyLamps(e), newMailboxes(e)
+	e.events.packages["dialog"], e.events.packages["message-summary"] = e.lamps, e.mail
 	if err := e.build(); err != nil {
 		return nil, err
 	}
@@ -236,6 +241,7 @@ func (e *Endpoint) Tasks() []Task {
 // Close ends all transactions and connections, closes the sockets, and waits
 // for the handlers that run.
 func (e *Endpoint) Close() error {
+	e.events.stop()
 	e.sending.Lock()
 	e.closed = true
 	e.sending.Unlock()
@@ -271,6 +277,7 @@ func (h *housekeeping) Run(ctx context.Context) error {
 			h.e.dispatch.sweep()
 			h.e.nonces.sweep()
 			h.e.limits.sweep()
+			h.e.events.sweep()
 			h.e.expire()
 		}
 	}

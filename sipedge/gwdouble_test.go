@@ -36,7 +36,8 @@ type gateway struct {
 	conn       net.Conn
 	deaf       bool // answers nothing
 	registered map[string]string
-	refuse     bool // wrong passwords
+	subscribed []string // to mailboxes
+	refuse     bool     // wrong passwords
 }
 
 func newGateway(t testing.TB) *gateway {
@@ -132,6 +133,16 @@ func (g *gateway) own(m sip.Message) bool {
 		return true
 	case sip.REGISTER:
 		g.register(req)
+		return true
+	case sip.SUBSCRIBE:
+		res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+		res.To().Params.Add("tag", "mailbox")
+		res.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "mailbox", Host: "gw.example.com"}})
+		res.AppendHeader(sip.NewHeader("Expires", "3600"))
+		_ = g.write([]byte(res.String()))
+		g.mu.Lock()
+		g.subscribed = append(g.subscribed, req.To().Address.User)
+		g.mu.Unlock()
 		return true
 	}
 	return false

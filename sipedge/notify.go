@@ -66,7 +66,7 @@ func (e *Endpoint) Resync(a mac.Account) error {
 	event := resyncEvent(b.UserAgent)
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	status, err := e.notify(ctx, b, id, event)
+	status, err := e.notify(ctx, b, id, news{event: event})
 	e.record(a.MAC, story.Event{
 		Time: e.now(), Proto: story.SIP, Dir: story.Out, Code: story.Resync,
 		Args: story.Args{Account: a, IP: b.Source.Addr(), Via: b.Transport, Status: status, Detail: event},
@@ -80,9 +80,17 @@ func (e *Endpoint) Resync(a mac.Account) error {
 	return nil
 }
 
-// notify sends a NOTIFY outside of a dialog, and once more with credentials if
-// the phone asks for them. It returns the final status.
-func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, event string) (int, error) {
+// news is what a NOTIFY outside of a dialog says.
+type news struct {
+	event       string
+	contentType string // with a body
+	body        string
+}
+
+// notify sends a NOTIFY outside of a dialog, over the flow that the phone
+// registered over, and once more with credentials if the phone asks for them.
+// It returns the final status.
+func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, n news) (int, error) {
 	req, err := NewRequest(sip.NOTIFY, b)
 	if err != nil {
 		return 0, err
@@ -95,10 +103,14 @@ func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, event str
 		&sip.ToHeader{Address: sip.Uri{Scheme: "sip", User: id.Username, Host: local}},
 		&sip.CSeqHeader{SeqNo: 1, MethodName: sip.NOTIFY},
 		b.Flow().Contact("patchbay"),
-		sip.NewHeader("Event", event),
+		sip.NewHeader("Event", n.event),
 		sip.NewHeader("Subscription-State", "terminated;reason=noresource"),
 	} {
 		req.AppendHeader(h)
+	}
+	if n.body != "" {
+		req.AppendHeader(sip.NewHeader("Content-Type", n.contentType))
+		req.SetBody([]byte(n.body))
 	}
 	res, err := e.roundTrip(ctx, b.Flow(), req)
 	if err != nil {

@@ -105,6 +105,9 @@ func (e *Endpoint) bind(r *Request, account mac.Account, contacts []contact) {
 	// Said before the answer, so that whoever waits for it finds it done.
 	e.registered(account, b.Source.Addr())
 	e.listBinding(r, account, outbound(r, c)...)
+	if result == created || result == updated && old.CallID != b.CallID {
+		e.mail.forget(account)
+	}
 }
 
 // flowTimer is how often a phone that keeps its flow by RFC 5626 is asked to
