@@ -16,7 +16,9 @@ import (
 const (
 	// A message that sipgo took for itself (a retransmission, the ACK of a
 	// refusal) never reaches a handler; the next one waits no longer than this.
-	unclaimedWait = 50 * time.Millisecond
+	// Less than T1, and more than a busy machine takes to start a goroutine:
+	// with 50 ms a message overtook another one beside a build.
+	unclaimedWait = 250 * time.Millisecond
 	// A handler that neither answers nor returns holds up the others for this long.
 	runningWait = 2 * time.Second
 	// A CANCEL waits for the INVITE that it overtook, and an INVITE is
