@@ -164,12 +164,19 @@ func (d *dispatcher) claim(callID, key string) *ticket {
 	return mine
 }
 
+// waitDone waits in slices, so that a machine that stood still for a while has
+// not used the time up when the goroutine of t has not had its turn.
 func (t *ticket) waitDone(limit time.Duration) {
-	timer := time.NewTimer(limit)
+	const slices = 10
+	timer := time.NewTimer(limit / slices)
 	defer timer.Stop()
-	select {
-	case <-t.done:
-	case <-timer.C:
+	for range slices {
+		select {
+		case <-t.done:
+			return
+		case <-timer.C:
+			timer.Reset(limit / slices)
+		}
 	}
 }
 
