@@ -76,6 +76,7 @@ type Appliance struct {
 	pnp       *sipedge.PnP       // nil: on no interface
 	uplink    *sipedge.TLSUplink // nil: no gateway
 	sip       *sipedge.Server
+	settings  *sipedge.Settings // what the users of lines want
 	provision *provision.Server
 	page      *web.Server
 	mdns      []*mdns.Responder
@@ -305,7 +306,7 @@ func (a *Appliance) buildUplink(context.Context) error {
 	return nil
 }
 
-func (a *Appliance) buildSIP(context.Context) error {
+func (a *Appliance) buildSIP(ctx context.Context) error {
 	ports, err := media.NewPortPool(a.cfg.Media.FirstPort, a.cfg.Media.LastPort, portRest)
 	if err != nil {
 		return fmt.Errorf("media: %w", err)
@@ -322,6 +323,10 @@ func (a *Appliance) buildSIP(context.Context) error {
 		return err
 	}
 	cfg.Language = a.spoken
+	if a.settings, err = sipedge.NewSettings(ctx, a.db.LineSettings()); err != nil {
+		return err
+	}
+	cfg.Settings = a.settings
 	var uplink sipedge.Uplink
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink

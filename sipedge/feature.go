@@ -109,7 +109,7 @@ func (c *call) serveFeature() error {
 	if err := c.prepare(); err != nil { // nothing is done for a caller who can't hear what
 		return err
 	}
-	out, ok := c.askFeature(feature, argument)
+	out, ok := c.askFeature(feature, argument, false)
 	if !ok {
 		return errNumberUnknown
 	}
@@ -125,7 +125,7 @@ func (c *call) serveFeature() error {
 			if err != nil {
 				return err
 			}
-			if out, ok = c.askFeature(feature, digits); !ok {
+			if out, ok = c.askFeature(feature, digits, true); !ok {
 				return v.say(ctx, "code-unknown")
 			}
 		}
@@ -133,13 +133,17 @@ func (c *call) serveFeature() error {
 	})
 }
 
-func (c *call) askFeature(feature, argument string) (Outcome, bool) {
-	if c.s.cfg.Features == nil {
-		return Outcome{}, false
-	}
+// askFeature does what a code asks for; again says that the caller was asked
+// for the argument.
+func (c *call) askFeature(feature, argument string, again bool) (out Outcome, ok bool) {
 	ctx, stop := context.WithTimeout(c.r.Context(), featureLimit)
 	defer stop()
-	out, ok := c.s.cfg.Features.Feature(ctx, c.identity.Account, feature, argument)
+	switch {
+	case feature == FeatureDNDOn, feature == FeatureDNDOff, feature == FeatureForwardReset, forwards(feature):
+		out, ok = c.changeSettings(ctx, feature, argument, again), true
+	case c.s.cfg.Features != nil:
+		out, ok = c.s.cfg.Features.Feature(ctx, c.identity.Account, feature, argument)
+	}
 	c.log.Info("feature code", "feature", feature, "account", c.identity.Account.String(), "served", ok, "ok", out.OK)
 	return out, ok
 }

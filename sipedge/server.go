@@ -27,6 +27,7 @@ type ServerConfig struct {
 
 	Codes    []FeatureCode            // what people dial for features; nil: [DefaultFeatureCodes]
 	Features FeatureCodes             // serves those that are not the server's own; nil: they are refused
+	Settings *Settings                // of lines, for do not disturb and forwarding; nil: there are none
 	Prompts  Prompts                  // nil: calls are refused without a word
 	Language func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
 }
