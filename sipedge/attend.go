@@ -183,10 +183,7 @@ func (c *call) announceEarly(names ...string) error {
 	}
 	res := c.response(sip.StatusSessionInProgress, "Session Progress")
 	setSDP(res, c.ours.Bytes())
-	if err := c.r.Send(res); err != nil {
-		c.log.Debug("answer", "err", err)
-		return nil
-	}
+	c.sendProvisional(res)
 	return c.attend(func(ctx context.Context, v *voice) error { return v.say(ctx, names...) }, true)
 }
 

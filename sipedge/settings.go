@@ -40,6 +40,8 @@ type Settings struct {
 	lines   map[int64]LineSettings
 }
 
+var _ Forwarding = (*Settings)(nil)
+
 // NewSettings reads what is stored.
 func NewSettings(ctx context.Context, store SettingsStore) (*Settings, error) {
 	all, err := store.All(ctx)
@@ -183,4 +185,24 @@ func settingsWords(language, say string) string {
 		at = 0
 	}
 	return words[say][at]
+}
+
+// Forward implements [Forwarding]. Who forwards calls that nobody takes means
+// those that find the line busy too.
+func (s *Settings) Forward(line int64) Forward {
+	l := s.Of(line)
+	out := Forward{DoNotDisturb: l.DoNotDisturb, After: l.After}
+	if l.Number == "" {
+		return out
+	}
+	if l.Always {
+		out.Always = l.Number
+	}
+	if l.NoAnswer {
+		out.NoAnswer, out.Busy = l.Number, l.Number
+	}
+	if l.Simultaneous {
+		out.Also = []string{l.Number}
+	}
+	return out
 }
