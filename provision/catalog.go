@@ -22,8 +22,10 @@ var vendorFiles embed.FS
 type Catalog struct {
 	vendors []*Vendor // by name
 	byName  map[string]*Vendor
-	pages   map[string]*page // templates, by "<vendor>/<file>"
-	clocks  sync.Map         // clock, by time zone: reading one takes a file
+	// fallback stands for all makers that are not known.
+	fallback *Vendor
+	pages    map[string]*page // templates, by "<vendor>/<file>"
+	clocks   sync.Map         // clock, by time zone: reading one takes a file
 }
 
 // NewCatalog reads the data files that are built into the program. An error
@@ -47,6 +49,12 @@ func NewCatalog() (*Catalog, error) {
 		}
 		c.vendors = append(c.vendors, v)
 		c.byName[v.Name] = v
+		if v.Fallback {
+			c.fallback = v
+		}
+	}
+	if c.fallback == nil {
+		faults = append(faults, errors.New("no vendor data for makers that are not known"))
 	}
 	faults = append(faults, c.ownership()...)
 	c.pages, err = readPages(c.vendors)
@@ -132,8 +140,9 @@ const (
 //
 // A client that is recognised by nothing gets the plain address in 66 and 160,
 // and only those of the two that it asks for; a boot loader, and enterprise
-// firmware that the address would confuse, get nothing. Options 43, 60 and 114
-// are in no answer.
+// firmware that the address would confuse, get nothing. Options 43 and 60 are
+// in no answer; 114, which means a captive portal to others (RFC 8910), is in
+// that of a Gigaset only.
 func (c *Catalog) Boot(m mac.Addr, vendorClass, userClass string, requested []byte, server netip.Addr, httpPort uint16, lang string) (options map[uint8][]byte, always []uint8, vendor, model, url string, phone bool) {
 	if isBootLoader(vendorClass, userClass) || !server.Is4() {
 		return nil, nil, "", "", "", false

@@ -12,11 +12,15 @@ import (
 
 func TestCatalogReads(t *testing.T) {
 	c := catalog(t)
-	want := []string{"2n", "algo", "ascom", "audiocodes", "axis", "cisco-mpp", "cyberdata", "fanvil", "gigaset", "grandstream", "poly", "snom", "spectralink", "yealink"}
+	want := []string{
+		"2n", "akuvox", "alcatel", "algo", "ascom", "audiocodes", "auerswald", "avaya", "avm", "axis", "cisco-mpp", "cisco-spa",
+		"cyberdata", "escene", "fanvil", "flyingvoice", "generic", "gigaset", "grandstream", "htek", "innovaphone", "mitel", "obihai", "panasonic",
+		"patton", "poly", "sangoma", "snom", "spectralink", "technicolor", "unify", "vtech", "wildix", "yealink", "zycoo",
+	}
 	if diff := cmp.Diff(want, c.Vendors()); diff != "" {
 		t.Error("(-want +got)\n" + diff)
 	}
-	for _, name := range []string{"yealink", "poly", "cisco-mpp"} {
+	for _, name := range []string{"algo", "audiocodes", "cisco-mpp", "cyberdata", "fanvil", "generic", "gigaset", "grandstream", "poly", "snom", "yealink"} {
 		if v, _ := c.Vendor(name); v == nil || !v.Renders() {
 			t.Errorf("%s has no templates", name)
 		}
@@ -156,13 +160,23 @@ func TestBoot(t *testing.T) {
 			"other vendor that asks", "00:04:13:00:53:01", "snom320", "",
 			[]byte{66},
 			80, "",
-			bootAnswer{map[uint8]string{66: "http://192.0.2.1/"}, nil, "snom", "320", "http://192.0.2.1/", true},
+			bootAnswer{map[uint8]string{66: "http://192.0.2.1/"}, []uint8{66}, "snom", "320", "http://192.0.2.1/", true},
 		},
 		{
 			"other vendor that does not ask", "00:0b:82:00:53:01", "Grandstream GXP1405 dslforum.org", "",
 			[]byte{1, 3, 6, 12, 15, 28, 43, 125},
 			80, "",
-			bootAnswer{Options: map[uint8]string{}, Vendor: "grandstream", Model: "GXP1405", Phone: true},
+			bootAnswer{map[uint8]string{66: "http://192.0.2.1/", 160: "http://192.0.2.1/"}, []uint8{66}, "grandstream", "GXP1405", "http://192.0.2.1/", true},
+		},
+		{
+			"Gigaset", "7c:2f:80:00:53:01", "Gigaset_N720_DM_PRO", "", all, 80, "de",
+			bootAnswer{map[uint8]string{66: "http://192.0.2.1/lang_de/", 114: "http://192.0.2.1/lang_de/"}, []uint8{114}, "gigaset", "N720_DM_PRO", "http://192.0.2.1/lang_de/", true},
+		},
+		{
+			"vendor without templates that does not ask", "00:90:7a:00:53:01", "KIRK.IP6000", "",
+			[]byte{1, 3, 6},
+			80, "",
+			bootAnswer{Options: map[uint8]string{}, Vendor: "spectralink", Model: "IP6000", Phone: true},
 		},
 		{
 			"camera", "00:40:8c:00:53:01", "AXIS,Network Camera,P3214-V", "", all, 80, "",
@@ -193,7 +207,7 @@ func TestBoot(t *testing.T) {
 				got.Options[code] = string(value)
 			}
 			for _, never := range []uint8{43, 60, 114} {
-				if _, ok := options[never]; ok {
+				if _, ok := options[never]; ok && vendor != "gigaset" {
 					t.Errorf("option %d is sent", never)
 				}
 			}

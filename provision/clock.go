@@ -121,6 +121,28 @@ func gmt(seconds int) string {
 	return fmt.Sprintf("GMT%c%02d:%02d", sign, seconds/3600, seconds/60%60)
 }
 
+// utc renders seconds as +01:00.
+func utc(seconds int) string { return gmt(seconds)[len("GMT"):] }
+
+// snom is the form of snom: month.week.day and a time, where week 5 is the
+// last and day 7 is Sunday.
+func (c change) snom() string {
+	return fmt.Sprintf("%02d.%02d.%02d %02d:%02d:00", c.Month, c.Week, c.Day, c.Hour, c.Minute)
+}
+
+// Weekday0 is the day of the week with Sunday as 0 and Saturday as 6.
+func (c change) Weekday0() int { return c.Day % 7 }
+
+// posix is the zone as POSIX.1 TZ with names that no phone stumbles over and
+// all offsets written out.
+func (c clock) posix() string {
+	text := "STD" + posixOffset(-c.Offset)
+	if c.Save == 0 {
+		return text
+	}
+	return text + "DST" + posixOffset(-c.Offset-c.Save) + "," + c.Start.posix() + "," + c.End.posix()
+}
+
 // week is the form of Yealink: month/week/day/hour, where week 5 is the last
 // and day 7 is Sunday.
 func (c change) week() string {

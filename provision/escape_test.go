@@ -3,6 +3,7 @@ package provision
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -28,8 +29,21 @@ func TestRenderRefuses(t *testing.T) {
 		{"time zone that does not exist", func(_ *Phone, s *Site) { s.TimeZone = "Mars/Olympus" }},
 		{"no server", func(_ *Phone, s *Site) { s.Server = Site{}.Server }},
 		{"no port", func(_ *Phone, s *Site) { s.SIPPort = 0 }},
+		{"line break in the phone's own password", func(p *Phone, _ *Site) { p.AdminPassword = "a\nb" }},
+		{"quote in the user's password", func(p *Phone, _ *Site) { p.UserPassword = `a"b` }},
+		{"firmware that leaves the tree", func(p *Phone, _ *Site) { p.Image.Path = "a/../../etc/passwd" }},
+		{"firmware elsewhere", func(p *Phone, _ *Site) { p.Image.Path = "//evil/x.rom" }},
+		{"firmware version that is a tag", func(p *Phone, _ *Site) { p.Image = Image{"a.bin", `1"/>`} }},
+		{"code that is a pattern", func(_ *Phone, s *Site) { s.Codes = []string{"*5[5-7]"} }},
+		{"voicemail that is a name", func(_ *Phone, s *Site) { s.Voicemail = "sip:evil@example.com" }},
+		{"music that is a tag", func(_ *Phone, s *Site) { s.Music = "<x>" }},
+		{"unicast announcements", func(_ *Phone, s *Site) {
+			s.Paging = []PagingGroup{{"x", netip.MustParseAddrPort("192.0.2.9:5004")}}
+		}},
+		{"VLAN that does not exist", func(_ *Phone, s *Site) { s.VLAN = 4095 }},
+		{"SRTP policy that nobody knows", func(_ *Phone, s *Site) { s.SRTP = "maybe" }},
 	} {
-		for _, vendor := range []string{"yealink", "poly", "cisco-mpp"} {
+		for _, vendor := range rendering(c) {
 			t.Run(vendor+"/"+tc.name, func(t *testing.T) {
 				v, _ := c.Vendor(vendor)
 				p, site := Phone{MAC: m, Accounts: accounts(m, 1)}, berlin()
@@ -89,49 +103,94 @@ func TestEscapers(t *testing.T) {
 	}
 }
 
-// FuzzRender: whatever a name is, the file parses, has the same keys, and
-// gives the name back as it may be shown.
+// rendering lists the vendors with templates.
+func rendering(c *Catalog) []string {
+	var names []string
+	for _, v := range c.vendors {
+		if v.Renders() {
+			names = append(names, v.Name)
+		}
+	}
+	return names
+}
+
+// nameKeys say which setting of a file shows the name of the first account.
+var nameKeys = map[string]string{
+	"yealink": "account.1.display_name", "poly": "reg.1.displayName", "cisco-mpp": "Display_Name_1_", "audiocodes": "voip/line/0/description",
+	"snom": "user_realname[1]", "grandstream": "P3", "fanvil": "line[1].DisplayName", "gigaset": "SipAccount.00001.DisplayName",
+	"algo": "admin.devname", "cyberdata": "DeviceName", "generic": "account.1.display_name",
+}
+
+// FuzzRender: whatever names, labels and models are, every file of every
+// vendor parses, has the same keys as ever, and gives the name back as it may
+// be shown.
 func FuzzRender(f *testing.F) {
-	for _, seed := range []string{"Anna", `"/><reg reg.1.server.1.address="evil`, "a\naccount.1.sip_server.1.address = evil", "]]>", "<!--", "%NULL%", "# x", "\xff\xfe", "$PSN", "&#10;", "\u2028x", "{{.Password}}"} {
-		f.Add(seed, "Head office")
-		f.Add("Anna", seed)
+	for _, seed := range []string{
+		"Anna", `"/><reg reg.1.server.1.address="evil`, "a\naccount.1.sip_server.1.address = evil", "]]>", "<!--", "-->", "%NULL%", "# x", "; x", "  x  ",
+		"\xff\xfe", "$PSN", "&#10;", "\u2028x", "{{.Password}}", "fnc=sd;ext=evil", "a;b=c", "👩‍👩‍👧 Ünïcödé", "'\"'", "\r\nP2=admin", "\u202eevil", "x\x00y",
+	} {
+		f.Add(seed, "Head office", "", "")
+		f.Add("Anna", seed, "Bert", "")
+		f.Add("Anna", "Head office", seed, "")
+		f.Add("Anna", "Head office", "Bert", seed)
 	}
 	c := catalog(f)
-	m := mac.Addr{0, 0x15, 0x65, 0, 0x53, 1}
-	nameKey := map[string]string{"yealink": "account.1.display_name", "poly": "reg.1.displayName", "cisco-mpp": "Display_Name_1_"}
-	wantKeys := make(map[string][]string)
-	render := func(vendor, name, site string) (map[string]string, error) {
-		v, _ := c.Vendor(vendor)
-		p, s := Phone{MAC: m, Accounts: accounts(m, 1)}, berlin()
+	type file struct {
+		vendor *Vendor
+		file   *File
+	}
+	var files []file
+	for _, v := range c.vendors {
+		for i := range v.Files {
+			if v.Files[i].Template != "" {
+				files = append(files, file{v, &v.Files[i]})
+			}
+		}
+	}
+	render := func(x file, name, site, key, model string) (map[string]string, error) {
+		m := mac.Addr{0, 0x15, 0x65, 0, 0x53, 1}
+		p, s := Phone{MAC: m, Model: model, Accounts: accounts(m, 1)}, berlin()
+		full(&p, &s)
+		p.Image.Path = ""
 		p.Accounts[0].Label, s.Name = name, site
-		body, _, err := c.render(v, fileOf(v, RolePhone), p, s, "")
-		if err != nil {
+		p.Keys = []Key{{Kind: KeyBLF, Value: "202", Label: key}, {Kind: KeySpeed, Value: key, Label: key}, {Kind: KeySignIn, Value: key, Label: key}}
+		s.Paging[0].Name = key
+		body, _, err := c.render(x.vendor, x.file, p, s, "")
+		if err != nil || x.file.Digest {
 			return nil, err
 		}
-		return parseConfig(vendor, body)
+		return parseConfig(x.vendor.Name, body)
 	}
-	for vendor := range nameKey {
-		got, err := render(vendor, "Anna", "Head office")
+	want := make(map[file][]string)
+	for _, x := range files {
+		got, err := render(x, "Anna", "Head office", "Bert", "")
 		if err != nil {
 			f.Fatal(err)
 		}
-		wantKeys[vendor] = slices.Sorted(maps.Keys(got))
+		want[x] = slices.Sorted(maps.Keys(got))
 	}
-	f.Fuzz(func(t *testing.T, name, site string) {
-		for vendor, key := range nameKey {
-			got, err := render(vendor, name, site)
+	f.Fuzz(func(t *testing.T, name, site, key, model string) {
+		dialled := keyNumber.MatchString(key) || keyPage.MatchString(key)
+		for _, x := range files {
+			got, err := render(x, name, site, key, model)
 			if err != nil {
-				t.Fatalf("%s: name %q, site %q: %v", vendor, name, site, err)
+				t.Fatalf("%s: name %q, site %q, key %q, model %q: %v", x.vendor.Name, name, site, key, model, err)
 			}
-			if diff := cmp.Diff(wantKeys[vendor], slices.Sorted(maps.Keys(got))); diff != "" {
-				t.Errorf("%s: name %q changes the keys (-want +got)\n%s", vendor, name, diff)
+			_, written := x.vendor.model(model)
+			plainModel := model == "" || written == model && !slices.ContainsFunc(x.vendor.Models, func(m Model) bool { return m.match.MatchString(model) })
+			if diff := cmp.Diff(want[x], slices.Sorted(maps.Keys(got))); diff != "" && !dialled && plainModel {
+				t.Errorf("%s %s: name %q, site %q, key %q, model %q change the keys (-want +got)\n%s", x.vendor.Name, x.file.Match, name, site, key, model, diff)
 			}
-			want := label(name)
-			if want == "" {
-				want = m.Hex() + "-1"
+			shown, ok := got[nameKeys[x.vendor.Name]]
+			if !ok || x.file.Role != RolePhone {
+				continue
 			}
-			if got[key] != want {
-				t.Errorf("%s: name %q came out as %q, want %q", vendor, name, got[key], want)
+			expect := label(name)
+			if expect == "" {
+				expect = "001565005301-1"
+			}
+			if shown != expect {
+				t.Errorf("%s: name %q came out as %q, want %q", x.vendor.Name, name, shown, expect)
 			}
 		}
 	})

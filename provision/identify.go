@@ -20,6 +20,7 @@ type identity struct {
 	firmware string
 	mac      mac.Addr
 	sister   bool // the vendor's, but of a firmware that must not get our options
+	foreign  bool // it said something, of no maker that is known
 }
 
 // byAgent reads an HTTP User-Agent.
@@ -32,7 +33,7 @@ func (c *Catalog) byAgent(agent string) identity {
 			return id
 		}
 	}
-	return identity{}
+	return identity{foreign: true}
 }
 
 // byDHCP reads option 60, and the OUI where that tells nothing.
@@ -120,22 +121,30 @@ type match struct {
 func (c *Catalog) byFile(name string) []match {
 	var found []match
 	for _, v := range c.vendors {
-		for i := range v.Files {
-			f := &v.Files[i]
-			at := f.match.FindStringSubmatchIndex(name)
-			if at == nil {
-				continue
-			}
-			m := match{vendor: v, file: f}
-			if f.mac > 0 && at[2*f.mac] >= 0 {
-				m.mac, _ = mac.Parse(name[at[2*f.mac]:at[2*f.mac+1]])
-				if f.Role == RolePhone && (m.mac.IsZero() || m.mac.IsMulticast()) {
-					continue // no phone has such an address
-				}
-			}
-			found = append(found, m)
-			break
+		if v.Fallback {
+			continue
 		}
+		found = v.appendMatch(found, name)
+	}
+	return c.fallback.appendMatch(found, name)
+}
+
+// appendMatch adds this vendor's reading of a name, if it has one.
+func (v *Vendor) appendMatch(found []match, name string) []match {
+	for i := range v.Files {
+		f := &v.Files[i]
+		at := f.match.FindStringSubmatchIndex(name)
+		if at == nil {
+			continue
+		}
+		m := match{vendor: v, file: f}
+		if f.mac > 0 && at[2*f.mac] >= 0 {
+			m.mac, _ = mac.Parse(name[at[2*f.mac]:at[2*f.mac+1]])
+			if f.Role == RolePhone && (m.mac.IsZero() || m.mac.IsMulticast()) {
+				continue // no phone has such an address
+			}
+		}
+		return append(found, m)
 	}
 	return found
 }
@@ -152,7 +161,10 @@ func choose(matches []match, stored Phone, known bool, agent identity, asked mac
 		return match{}, false
 	}
 	if known && stored.Vendor != "" {
-		return with(func(v *Vendor) bool { return v.Name == stored.Vendor })
+		m, ok := with(func(v *Vendor) bool { return v.Name == stored.Vendor })
+		if !ok || !m.vendor.Fallback || agent.vendor == nil {
+			return m, ok
+		} // it was of no maker that is known, and now says of which it is
 	}
 	if agent.vendor != nil {
 		return with(func(v *Vendor) bool { return v == agent.vendor })
@@ -166,11 +178,18 @@ func choose(matches []match, stored Phone, known bool, agent identity, asked mac
 			return m, true
 		}
 	}
-	if len(matches) == 1 {
+	if len(matches) > 0 && !matches[0].vendor.Fallback && (len(matches) == 1 || matches[1].vendor.Fallback) {
 		return matches[0], true
 	}
-	if known { // in the inventory by its address only: the vendor whose blocks can't be listed
-		return with(func(v *Vendor) bool { return v.AnyOUI })
+	if !known {
+		return match{}, false
 	}
-	return match{}, false
+	// In the inventory by its address only. Who says nothing of itself is of
+	// the vendor whose blocks can't be listed; who does is of none.
+	if !agent.foreign {
+		if m, ok := with(func(v *Vendor) bool { return v.AnyOUI }); ok {
+			return m, true
+		}
+	}
+	return with(func(v *Vendor) bool { return v.Fallback })
 }

@@ -34,7 +34,64 @@ func TestByAgent(t *testing.T) {
 		{"Grandstream Model HW GRP2614 SW 1.0.5.15 DevId c074ad0b63ee", "grandstream", "GRP2614", "1.0.5.15", "c074ad0b63ee"},
 		{"Fanvil X5U-V2 2.12.16.17 0c383e557eb1", "fanvil", "X5U-V2", "2.12.16.17", "0c383e557eb1"},
 		{"Gigaset N870 IP PRO/83.V2.11.0+build.a546b91;7C2F80E0D605", "gigaset", "N870 IP PRO", "83.V2.11.0", "7c2f80e0d605"},
+		{"yealink SIP-T28P 2.60.0.110 00:15:65:13:ae:0b", "yealink", "T28P", "2.60.0.110", "00156513ae0b"},
+		{"Yealink SIP-T21P_E2 52.80.0.3 00:15:65:4c:4c:26", "yealink", "T21P_E2", "52.80.0.3", "0015654c4c26"},
+		{"Yealink SIP-T31G 124.85.257.55 80:5e:c0:d5:7d:72", "yealink", "T31G", "124.85.257.55", "805ec0d57d72"},
+		{"Yealink W90B 130.85.0.19 80:5e:0c:00:00:01", "yealink", "W90B", "130.85.0.19", "805e0c000001"},
+		{"Yealink CP920 78.84.0.15 80:5e:c0:00:00:01", "yealink", "CP920", "78.84.0.15", "805ec0000001"},
+		{"VP530P 23.70.0.40 00:15:65:31:4b:c0", "yealink", "VP530P", "23.70.0.40", "001565314bc0"},
+		{"W60B 77.83.0.10 00:15:65:bb:bb:bb", "yealink", "W60B", "77.83.0.10", "001565bbbbbb"},
+		{"FileTransport PolycomSoundPointIP-SPIP_335-UA/4.0.3.7562 Type/Application", "poly", "SPIP 335", "4.0.3.7562", ""},
+		{"FileTransport PolycomSoundPointIP-SPIP_450-UA/3.2.1.0078", "poly", "SPIP 450", "3.2.1.0078", ""},
+		{"FileTransport PolycomRealPresenceTrio-Trio_8800-UA/5.4.0.12197 Type/Application", "poly", "Trio 8800", "5.4.0.12197", ""},
+		{"PolycomVVX-VVX_600-UA/5.4.0.5841", "poly", "VVX 600", "5.4.0.5841", ""},
+		{"Cisco-CP-8841-3PCC/11.0 (00562b043615)", "cisco-mpp", "8841", "11.0", "00562b043615"},
+		{"Cisco-CP-6821-3PCC/11-3-1MPP-865_9c4 (00562b043615)(FCH2443D9R4)", "cisco-mpp", "6821", "11-3-1MPP-865_9c4", "00562b043615"},
+		{"Linksys/SPA-942-6.1.5(a) (88019FA42805)", "cisco-spa", "SPA-942", "6.1.5(a)", "88019fa42805"},
+		{"Cisco/SPA508G-7.4.4 (0002FDFF2103)(CBT141400UK)", "cisco-spa", "SPA508G", "7.4.4", "0002fdff2103"},
+		{"Cisco/SPA525G-7.4.4 (CBT141900G7)", "cisco-spa", "SPA525G", "7.4.4", ""},
+		{"Sipura/SPA2002-3.1.18", "cisco-spa", "SPA2002", "3.1.18", ""},
+		{"AUDC-IPPhone/2.0.0_build_15 (420HD; 00908F3BBCBA)", "audiocodes", "420HD", "2.0.0_build_15", "00908f3bbcba"},
+		{"AUDC/3.4.6.604 AUDC-IPPhone-C450HD_UC_3.4.6.604/1", "audiocodes", "C450HD", "3.4.6.604", ""},
+		{"AUDC-IPPhone/2.2.2", "audiocodes", "", "2.2.2", ""},
+		{"Mozilla/4.0 (compatible; snom lid 3605)", "snom", "", "3605", ""},
+		{"Mozilla/4.0 (compatible; snom320-SIP 6.5.20; snom320 jffs2 v3.36; snom320 linux 3.38)", "snom", "320", "6.5.20", ""},
+		{"Mozilla/4.0 (compatible; snom320-SIP 8.4.18 1.1.3-s)", "snom", "320", "8.4.18", ""},
+		{"Mozilla/4.0 (compatible; snom710-SIP 8.7.5.35 1.1.5-IFX-05.01.12 000413741767)", "snom", "710", "8.7.5.35", "000413741767"},
+		{"Mozilla/4.0 (compatible; snomPA1-SIP 8.4.35 1.1.3-s)", "snom", "PA1", "8.4.35", ""},
+		{"Mozilla/4.0 (compatible; snom870-SIP 8.4.35 SPEAr300 SNOM 1.4)", "snom", "870", "8.4.35", ""},
+		{"Mozilla/4.0 (compatible; snomD785-SIP 10.1.169.16 2010.12-00001-gd311851f1 (Feb 25 2019 - 14:19:43) 00041396D9B4 SXM:0 UXM:0 UXMC:0)", "snom", "D785", "10.1.169.16", "00041396d9b4"},
+		{"Mozilla/4.0 (compatible; Snom M900 05.20.0001 000413b60680)", "snom", "M900", "05.20.0001", "000413b60680"},
+		{"Grandstream Model HW GXP2135 SW 1.0.7.97 DevId 000b828aa872", "grandstream", "GXP2135", "1.0.7.97", "000b828aa872"},
+		{"Grandstream Model HW GXV3240 V1.6B SW 1.0.1.27 DevId 000b82632815", "grandstream", "GXV3240", "1.0.1.27", "000b82632815"},
+		{"Grandstream Model HW HT802V2 V1.0A SW 1.0.5.4 DevId ec74d763e419", "grandstream", "HT802V2", "1.0.5.4", "ec74d763e419"},
+		{"Grandstream GXP2000 (gxp2000e.bin:1.2.5.3/boot55e.bin:1.1.6.9) DevId 000b822726c8", "grandstream", "GXP2000", "1.2.5.3", "000b822726c8"},
+		{"Grandstream GRP2612W 1.0.5.67", "grandstream", "GRP2612W", "1.0.5.67", ""},
+		{"Fanvil X4 2.10.2.6887 0c383e07e16c", "fanvil", "X4", "2.10.2.6887", "0c383e07e16c"},
+		{"Fanvil X6U Pro 0.0.10 0c383e2cd782", "fanvil", "X6U Pro", "0.0.10", "0c383e2cd782"},
+		{"Fanvil i10SV 2.12.10.1 0c383e2397f4", "fanvil", "i10SV", "2.12.10.1", "0c383e2397f4"},
+		{"N510 IP PRO/42.245.00.000.000;7C2F804DF9A9", "gigaset", "N510 IP PRO", "42.245.00.000.000", "7c2f804df9a9"},
+		{"N510 IP PRO/42.258.00.000.000", "gigaset", "N510 IP PRO", "42.258.00.000.000", ""},
+		{"Gigaset N720 DM PRO/70.108.00.000.000", "gigaset", "N720 DM PRO", "70.108.00.000.000", ""},
+		{"C590 IP/42.076.00.000.000", "gigaset", "C590 IP", "42.076.00.000.000", ""},
+		{"Aastra6731i MAC:00-08-5D-23-74-29 V:3.2.0.1011-SIP", "mitel", "6731i", "3.2.0.1011", "00085d237429"},
+		{"Aastra55i MAC:00-08-5D-20-DA-5B V:2.6.0.1008-SIP", "mitel", "55i", "2.6.0.1008", "00085d20da5b"},
+		{"Aastra57i MAC:00-08-5D-1A-98-70 V:2.0.1.1055-0035-00-A1", "mitel", "57i", "2.0.1.1055-0035-00-A1", "00085d1a9870"},
+		{"Mitel6869i MAC:00-08-5D-4B-9B-1D V:4.0.0.63-SIP", "mitel", "6869i", "4.0.0.63", "00085d4b9b1d"},
+		{"Panasonic_KX-UT113/01.133 (0080f0c8c381)", "panasonic", "KX-UT113", "01.133", "0080f0c8c381"},
+		{"Panasonic_KX-UT670/01.022 (0080f000000)", "panasonic", "KX-UT670", "01.022", ""},
+		{"Htek UC926 2.0.4.2 00:1f:c1:00:00:00", "htek", "UC926", "2.0.4.2", "001fc1000000"},
+		{"Flyingvoice FIP13G V0.6.24 00:21:F2:22:AE:F1", "flyingvoice", "FIP13G", "0.6.24", "0021f222aef1"},
+		{"Digium D40 1_4_0_0_57389", "sangoma", "D40", "1_4_0_0_57389", ""},
+		{"AVAYA/SIP12x0\xff/04.01.13.00", "avaya", "12x0", "04.01.13.00", ""},
+		{"Mozilla/4.0 (compatible; MSIE 6.0) AVAYA/J179-4.1.3.0.6 (MAC:c81fea83e85a)", "avaya", "J179", "4.1.3.0.6", "c81fea83e85a"},
+		{"SmartNode (Model:SN4112/JS/EUI; Serial:00A0BA08933C; Software Version:R6.2 2012-09-11 H323 SIP FXS FXO; Hardware Version:4.4)", "patton", "SN4112", "6.2", "00a0ba08933c"},
+		{"Thomson ST2022 hw2 fw3.54 00-14-7F-E1-DB-1A", "technicolor", "ST2022", "3.54", "00147fe1db1a"},
+		{"FileTransport SpectraLink-SL_8440-UA/4.0.2.1 Type/Application", "spectralink", "SL_8440", "4.0.2.1", ""},
+		{"Algo-8180/5.3.4", "algo", "8180", "5.3.4", ""},
 		{"curl/7.88.1", "", "", "", ""},
+		{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36", "", "", "", ""},
+		{"dnf/4.14", "", "", "", ""},
 		{"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", "", "", "", ""},
 		{"", "", "", "", ""},
 		{strings.Repeat("Yealink ", 100), "", "", "", ""},
@@ -53,6 +110,47 @@ func TestByAgent(t *testing.T) {
 				t.Error("(-want +got)\n" + diff)
 			}
 		})
+	}
+}
+
+// TestByDHCP reads option 60 as clients were seen to send it.
+func TestByDHCP(t *testing.T) {
+	c := catalog(t)
+	for class, want := range map[string][2]string{
+		"yealink":          {"yealink", ""},
+		"Yealink SIP-T46U": {"yealink", "T46U"},
+		"Poly-EdgeE220":    {"poly", "Edge E220"}, "Poly-EdgeE550": {"poly", "Edge E550"}, "Poly-TrioC60": {"poly", "Trio C60"},
+		"Polycom-VVX410": {"poly", "VVX 410"},
+		"Cisco Systems, Inc. IP Phone CP-8841-3PCC\x00": {"cisco-mpp", "8841"},
+		"Cisco Systems, Inc. IP Phone CP-8841":          {"cisco-mpp", ""},
+		"CISCO ATA191-MPP":                              {"cisco-mpp", "ATA191"},
+		"CISCO ATA190":                                  {"cisco-spa", "ATA190"},
+		"LINKSYS SPA-942":                               {"cisco-spa", "SPA-942"},
+		"Cisco SPA504G":                                 {"cisco-spa", "SPA504G"},
+		"Grandstream GXP1405 dslforum.org":              {"grandstream", "GXP1405"},
+		"Grandstream HT802 dslforum.org":                {"grandstream", "HT802"},
+		"snom320":                                       {"snom", "320"}, "snomD785": {"snom", "D785"}, "snomPA1": {"snom", "PA1"}, "snomM900": {"snom", "M900"},
+		"Gigaset_N720_DM_PRO":         {"gigaset", "N720_DM_PRO"},
+		"N510_IP_PRO":                 {"gigaset", "N510_IP_PRO"},
+		"C470IP":                      {"gigaset", "C470"},
+		"C590_IP":                     {"gigaset", "C590"},
+		"Fanvil X5U":                  {"fanvil", "X5U"},
+		"AastraIPPhone6731i":          {"mitel", "6731i"},
+		"digium_D40":                  {"sangoma", "D40"},
+		"KIRK.IP6000":                 {"spectralink", "IP6000"},
+		"AXIS,Network Camera,P3214-V": {"axis", "P3214-V"},
+		"ccp.avaya.com":               {"avaya", ""},
+		"MSFT 5.0":                    {"", ""}, "android-dhcp-14": {"", ""}, "udhcp 1.35.0": {"", ""}, "dhcpcd-9.4.1:Linux-6.1": {"", ""}, "PXEClient:Arch:00007": {"", ""},
+		"HUAWEI Access Point": {"", ""}, "Cisco AP c3700": {"", ""}, "docsis3.1": {"", ""}, "Hewlett-Packard JetDirect": {"", ""}, "ubnt": {"", ""}, "alexa-dhcp": {"", ""},
+	} {
+		id := c.byDHCP(mac.Addr{}, class)
+		vendor := ""
+		if id.vendor != nil {
+			vendor = id.vendor.Name
+		}
+		if got := [2]string{vendor, id.model}; got != want {
+			t.Errorf("%q: %q, want %q", class, got, want)
+		}
 	}
 }
 
@@ -75,6 +173,13 @@ func TestChoose(t *testing.T) {
 		{"name that the vendor does not use", "001565005301.xml", "", "yealink", "", "", ""},
 		{"nothing tells", "00005e005301.cfg", "", "", "", "", ""},
 		{"in the inventory without vendor", "00005e005301.xml", "", "-", "cisco-mpp", RolePhone, "00005e005301"},
+		{"in the inventory, of no maker that is known", "00005e005301.cfg", "Acme SIP/1.0", "-", "generic", RolePhone, "00005e005301"},
+		{"of no maker that is known, by a name of its own", "acme-00005e005301.txt", "", "generic", "generic", RolePhone, "00005e005301"},
+		{"of no maker, and now it says of which", "00005e005301.cfg", "FileTransport PolyEdge-Edge_E450-UA/8.0.0.15602 Type/Application", "generic", "poly", RolePhone, "00005e005301"},
+		{"of no maker, not in the inventory", "acme-00005e005301.txt", "", "", "", "", ""},
+		{"digest of Algo", "algom0022ee005301.md5", "", "", "algo", RolePhone, "0022ee005301"},
+		{"settings of Poly", "0004f2005301-settings.cfg", "", "", "poly", RolePhone, "0004f2005301"},
+		{"DECT base of snom", "snomM900-000413005301.htm", "", "", "snom", RolePhone, "000413005301"},
 		{"tie by a shared block", "00562b005301.xml", "", "", "cisco-mpp", RolePhone, "00562b005301"},
 		{"master of Poly", "000000000000.cfg", "", "", "poly", RoleCommon, ""},
 		{"license", "000000000000-license.cfg", "", "", "poly", RoleOptional, ""},

@@ -17,6 +17,48 @@ type Phone struct {
 	Firmware string
 	Language string // ISO 639-1; empty means the site's
 	Accounts []Account
+
+	// AdminPassword and UserPassword are generated, and set on the phone for
+	// its own pages and menus; empty: it keeps what it has.
+	AdminPassword string
+	UserPassword  string
+	Keys          []Key
+	// Image is the firmware that the phone should run; zero: whatever it has.
+	Image Image
+}
+
+// Image is a firmware image as a phone is told of it.
+type Image struct {
+	Path    string // below our address, such as firmware/T46U-108.86.0.70.rom; empty: no image
+	Version string // as the vendor writes it; some phones compare it before they fetch
+}
+
+// KeyKind says what a key of a phone does.
+type KeyKind string
+
+// The kinds of keys.
+const (
+	KeyBLF     KeyKind = "blf"      // lamp of an extension; pressed it calls, or picks up what rings there
+	KeySpeed   KeyKind = "speed"    // calls a number
+	KeyPark    KeyKind = "park"     // parks a call, or takes it back
+	KeyPickup  KeyKind = "pickup"   // picks up what rings at an extension
+	KeySignIn  KeyKind = "sign-in"  // dials the code, or opens the page, by which a user signs in
+	KeySignOut KeyKind = "sign-out" // the way back
+)
+
+// Key is one programmable key beside the screen of a phone. The keys of the
+// lines come first and are not in the list.
+type Key struct {
+	// Position counts from 1 with the keys of the lines; 0, or one that is
+	// taken: the next that is free.
+	Position int
+	Kind     KeyKind
+	Slot     uint8 // account that it uses; 0 means 1
+	// Value is what is dialled: digits, *, # and a leading +. A sign-in key
+	// may hold an http or https address for the phone's XML browser. A key
+	// with any other value is left out, since it could be read as more.
+	Value string
+	Label string // empty: a word for the kind in the phone's language, or the value
 }
 
 // Account is one SIP identity that is rendered into a configuration.
@@ -28,6 +70,34 @@ type Account struct {
 	Password string
 	Label    string // what the phone shows beside the key: name of the line, or that nobody is signed in
 	Number   string // number or extension of the line, empty if nobody is signed in
+}
+
+// Policy says whether media must be encrypted.
+type Policy string
+
+// The policies. The zero value is Off.
+const (
+	Off      Policy = "off"
+	Optional Policy = "optional" // offered, plain media is taken
+	Required Policy = "required"
+)
+
+// Web says what the phones' own web pages are reached by. The zero value says
+// nothing, so a phone keeps what it has.
+type Web string
+
+// The ways to the phones' own web pages.
+const (
+	WebOff   Web = "off"
+	WebHTTP  Web = "http"
+	WebHTTPS Web = "https"
+)
+
+// PagingGroup is a multicast group that phones listen to for announcements: plain
+// RTP with G.711 (RFC 3551).
+type PagingGroup struct {
+	Name  string
+	Group netip.AddrPort // 224.0.0.0/4
 }
 
 // Sighting is what one request or packet told about a phone. Empty fields
@@ -62,14 +132,35 @@ type Site struct {
 	Server   netip.Addr // the box as the phone must reach it: the LAN address of its segment
 	HTTPPort uint16     // port of the plain HTTP door
 	SIPPort  uint16     // the same for UDP and TCP
-	// Transport is what phones register over: "udp" or "tcp".
+	// Transport is what phones register over: "udp", "tcp" or "tls".
 	Transport string
+	TLSPort   uint16     // SIP over TLS; 0 means 5061
+	Failover  netip.Addr // second box, same ports; zero: none
+	SRTP      Policy
 	NTP       netip.Addr // zero: the phone keeps what DHCP told it
 	TimeZone  string     // IANA name
 	Country   string     // ISO 3166-1 alpha-2
 	Language  string     // ISO 639-1
 	Emergency []string   // numbers that go out without delay
 	Expires   time.Duration
-	RTPFirst  uint16 // ports of the box that phones see, for QoS notes
-	RTPLast   uint16
+	// Codes are the feature codes that go out without delay; nil means those
+	// of [DefaultCodes]. Codes that more digits follow wait for the timer.
+	Codes []string
+	// Voicemail is what the voicemail key dials. Empty: there is none, and
+	// phones do not ask for waiting messages.
+	Voicemail string
+	Music     string // user part of the music on hold at the box; empty: phones play none
+	Paging    []PagingGroup
+	Web       Web
+	// VoiceDSCP and SignalDSCP mark packets (RFC 2474), 0 to 63; 0 says nothing.
+	VoiceDSCP  uint8
+	SignalDSCP uint8
+	// VLAN is the one that phones are to be in, with VLANPriority (802.1p);
+	// 0 says nothing.
+	VLAN         uint16
+	VLANPriority uint8
+	LLDP         string        // "on" or "off"; empty says nothing
+	Resync       time.Duration // how often phones look for a new configuration; 0 means 24 h
+	RTPFirst     uint16        // ports of the box that phones see, for QoS notes
+	RTPLast      uint16
 }

@@ -53,7 +53,7 @@ func TestReadings(t *testing.T) {
 			Reads: []uint8{160}, Options: []ReadingOption{{Code: 160, Text: url + "$MA.xml"}},
 		},
 		"gigaset": {
-			Title: "Gigaset", Sends: []string{"Gigaset_N720_DM_PRO"}, Begins: []string{"Gigaset_", "N510_IP_PRO", "C470IP", "C590_IP"},
+			Title: "Gigaset", Renders: true, Sends: []string{"Gigaset_N720_DM_PRO"}, Begins: []string{"Gigaset_", "N510_IP_PRO", "C470IP", "C590_IP"},
 			Reads: []uint8{114, 66}, Options: []ReadingOption{{Code: 114, Text: url}, {Code: 66, Text: url}},
 		},
 	} {

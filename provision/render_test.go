@@ -3,12 +3,15 @@ package provision
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,20 +26,52 @@ type golden struct {
 	change              func(*Phone, *Site)
 }
 
+// full says everything that a site and a phone can say.
+func full(p *Phone, s *Site) {
+	s.Failover, s.SRTP, s.Voicemail, s.Music = netip.MustParseAddr("192.0.2.2"), Optional, "*99", "music"
+	s.Paging = []PagingGroup{{"Hall", netip.MustParseAddrPort("239.255.0.1:5004")}, {"", netip.MustParseAddrPort("239.255.0.2:5006")}}
+	s.Web, s.VoiceDSCP, s.SignalDSCP, s.VLAN, s.VLANPriority, s.LLDP, s.Resync = WebHTTPS, 46, 24, 100, 5, "on", 12*time.Hour
+	if p.MAC.IsZero() {
+		return
+	}
+	p.AdminPassword, p.UserPassword = "Adm1nOfPhone", "Us3rOfPhone"
+	p.Image = Image{Path: "firmware/image.bin", Version: "2.62.1"}
+	p.Keys = []Key{
+		{Kind: KeyBLF, Slot: 1, Value: "202", Label: `Bert "B" & <Co>; #1`},
+		{Kind: KeySpeed, Slot: 1, Value: "+493023125010", Label: "Front desk"},
+		{Kind: KeyPark, Slot: 1, Value: "701"},
+		{Kind: KeyPickup, Slot: 1, Value: "203"},
+		{Kind: KeySignIn, Slot: 1, Value: "*56"},
+	}
+}
+
+func tls(p *Phone, s *Site) {
+	full(p, s)
+	s.Transport, s.SRTP = "tls", Required
+}
+
+func american(_ *Phone, s *Site) {
+	s.Country, s.TimeZone, s.Transport, s.Emergency = "US", "America/New_York", "tcp", []string{"911", "933"}
+}
+
 var goldens = []golden{
 	{vendor: "yealink", model: "common", file: "y000000000108.cfg"},
+	{vendor: "yealink", model: "common", file: "y000000000066.cfg", change: full},
 	{vendor: "yealink", model: "T46U", file: "001565005301.cfg", accounts: 2, change: func(p *Phone, _ *Site) {
 		p.Accounts[0].Label, p.Accounts[0].Number = "Anna Müller & Söhne", "201"
 	}},
+	{vendor: "yealink", model: "T46U", file: "001565005304.cfg", lang: "es", accounts: 2, change: full},
 	{vendor: "yealink", model: "T28P", file: "001565005302.cfg", lang: "de", accounts: 1},
 	{vendor: "yealink", model: "W60B", file: "001565005303.cfg", lang: "ja", accounts: 3, change: func(_ *Phone, s *Site) { s.Transport = "tcp" }},
+	{vendor: "yealink", model: "T31P", file: "001565005305.cfg", lang: "fr", accounts: 1, change: tls},
 	{vendor: "poly", model: "common", file: "000000000000.cfg"},
 	{vendor: "poly", model: "VVX 500", file: "0004f2005301.cfg", accounts: 2, change: func(p *Phone, _ *Site) {
 		p.Accounts[0].Label = `Anna "A" <Müller> & 'Söhne'`
 	}},
-	{vendor: "poly", model: "Edge E450", file: "482567005301.cfg", lang: "ja", accounts: 1, change: func(_ *Phone, s *Site) {
-		s.Transport, s.Country, s.TimeZone, s.Emergency = "tcp", "US", "America/New_York", []string{"911", "933"}
-	}},
+	{vendor: "poly", model: "VVX 450", file: "0004f2005302.cfg", lang: "ja", accounts: 1, change: full},
+	{vendor: "poly", model: "VVX 450", file: "0004f2005302-settings.cfg", lang: "ja", accounts: 1, change: full},
+	{vendor: "poly", model: "Edge E450", file: "482567005301.cfg", lang: "ja", accounts: 1, change: american},
+	{vendor: "poly", model: "Edge E350", file: "482567005302-settings.cfg", lang: "pt", accounts: 2, change: tls},
 	{vendor: "poly", model: "Trio 8800", file: "64167f005301.cfg", accounts: 1, change: func(_ *Phone, s *Site) {
 		s.NTP, s.TimeZone, s.Emergency = s.NTP.Prev().Next(), "Asia/Tokyo", nil
 	}},
@@ -45,11 +80,48 @@ var goldens = []golden{
 		p.Accounts[0].Label = "Anna <Müller> & Söhne"
 		s.HTTPPort, s.SIPPort = 8080, 5070
 	}},
+	{vendor: "cisco-mpp", model: "8851", file: "00562b005304.xml", lang: "ja", accounts: 2, change: full},
 	{vendor: "cisco-mpp", model: "7811", file: "00562b005302.xml", accounts: 1, change: func(_ *Phone, s *Site) {
 		s.Country, s.TimeZone, s.Transport = "US", "America/Regina", "tcp"
 	}},
 	{vendor: "cisco-mpp", model: "ATA191", file: "00562b005303.xml", accounts: 2},
+	{vendor: "cisco-mpp", model: "ATA192", file: "00562b005305.xml", lang: "fr", accounts: 2, change: tls},
+	{vendor: "audiocodes", model: "440HDG", file: "00908f005301.cfg", lang: "pt", accounts: 2, change: full},
+	{vendor: "audiocodes", model: "C450HD", file: "00908f005302.cfg", lang: "de", accounts: 1, change: american},
+	{vendor: "snom", model: "common", file: "snomD785.htm", lang: "de"},
+	{vendor: "snom", model: "D785", file: "snomD785-000413005301.htm", lang: "de", accounts: 2, change: full},
+	{vendor: "snom", model: "320", file: "snom320-000413005302.htm", lang: "ja", accounts: 1, change: american},
+	{vendor: "snom", model: "M900", file: "snomM900-000413005303.htm", lang: "fr", accounts: 3, change: full},
+	{vendor: "grandstream", model: "GRP2614", file: "cfgc074ad005301.xml", lang: "ja", accounts: 3, change: full},
+	{vendor: "grandstream", model: "GXP2135", file: "cfg000b82005302.xml", lang: "es", accounts: 1, change: american},
+	{vendor: "grandstream", model: "GXV3240", file: "cfg000b82005303.xml", lang: "pt", accounts: 1, change: tls},
+	{vendor: "grandstream", model: "HT802", file: "cfgec74d7005304.xml", accounts: 2, change: full},
+	{vendor: "grandstream", model: "HT814", file: "cfgec74d7005305.xml", accounts: 4, change: tls},
+	{vendor: "fanvil", model: "X5U-V2", file: "0c383e005301.cfg", lang: "es", accounts: 2, change: full},
+	{vendor: "fanvil", model: "V64", file: "0c383e005302.cfg", lang: "ja", accounts: 1, change: american},
+	{vendor: "gigaset", model: "N870 IP PRO", file: "7c2f80005301.xml", lang: "de", accounts: 3, change: full},
+	{vendor: "gigaset", model: "N510 IP PRO", file: "7C2F80005302.xml", lang: "fr", accounts: 2, change: full},
+	{vendor: "algo", model: "8180", file: "algom0022ee005301.conf", lang: "de", accounts: 1, change: full},
+	{vendor: "algo", model: "8301", file: "algom0022EE005302.conf", accounts: 1, change: american},
+	{vendor: "cyberdata", model: "common", file: "0020f7005301.xml", accounts: 1, change: full},
+	{vendor: "generic", model: "common", file: "00005e005301.cfg", lang: "fr", accounts: 2},
+	{vendor: "generic", model: "common", file: "00005e005301.xml", lang: "ja", accounts: 2, change: func(p *Phone, _ *Site) {
+		p.Accounts[0].Label = `Anna "A" <Müller> & 'Söhne' 🙂`
+	}},
 }
+
+// path is where the golden file stands.
+func (g golden) path() string {
+	return filepath.Join("testdata", g.vendor, strings.ReplaceAll(g.model, " ", "_"), g.file)
+}
+
+// mac is the address in the name of the file.
+func (g golden) mac() (mac.Addr, bool) {
+	m, err := mac.Parse(hexDigits.FindString(g.file))
+	return m, err == nil && g.accounts > 0
+}
+
+var hexDigits = regexp.MustCompile(`[0-9A-Fa-f]{12}`)
 
 // render makes the file of a golden case.
 func (g golden) render(t testing.TB, c *Catalog) []byte {
@@ -63,7 +135,7 @@ func (g golden) render(t testing.TB, c *Catalog) []byte {
 		t.Fatalf("%s does not ask for %s", g.vendor, g.file)
 	}
 	phone, site := Phone{}, berlin()
-	if m, err := mac.Parse(g.file[:12]); err == nil && g.accounts > 0 {
+	if m, ok := g.mac(); ok {
 		phone = Phone{MAC: m, Vendor: g.vendor, Model: g.model, Accounts: accounts(m, g.accounts)}
 	}
 	if g.change != nil {
@@ -79,7 +151,7 @@ func (g golden) render(t testing.TB, c *Catalog) []byte {
 func TestGolden(t *testing.T) {
 	c := catalog(t)
 	for _, g := range goldens {
-		t.Run(g.vendor+"/"+g.model, func(t *testing.T) {
+		t.Run(g.vendor+"/"+g.model+"/"+g.file, func(t *testing.T) {
 			got := g.render(t, c)
 			if again := g.render(t, c); !bytes.Equal(got, again) {
 				t.Error("rendered twice, not the same bytes")
@@ -87,7 +159,7 @@ func TestGolden(t *testing.T) {
 			if _, err := parseConfig(g.vendor, got); err != nil {
 				t.Errorf("not parsed: %v", err)
 			}
-			path := filepath.Join("testdata", g.vendor, strings.ReplaceAll(g.model, " ", "_"), g.file)
+			path := g.path()
 			if *update {
 				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 					t.Fatal(err)
@@ -116,8 +188,10 @@ func TestGoldenXMLLint(t *testing.T) {
 	}
 	var files []string
 	for _, g := range goldens {
-		if g.vendor != "yealink" {
-			files = append(files, filepath.Join("testdata", g.vendor, strings.ReplaceAll(g.model, " ", "_"), g.file))
+		if body, err := os.ReadFile(g.path()); err != nil {
+			t.Fatal(err)
+		} else if bytes.HasPrefix(body, []byte("<?xml")) {
+			files = append(files, g.path())
 		}
 	}
 	if out, err := exec.Command(lint, append([]string{"--noout", "--nonet"}, files...)...).CombinedOutput(); err != nil {
@@ -132,18 +206,24 @@ func TestAccounts(t *testing.T) {
 		"yealink":   {"account.%d.user_name", "account.%d.password", "account.%d.sip_server.1.address", "account.%d.display_name", "account.%d.enable", "0"},
 		"poly":      {"reg.%d.address", "reg.%d.auth.password", "reg.%d.server.1.address", "reg.%d.displayName", "reg.%d.address", ""},
 		"cisco-mpp": {"User_ID_%d_", "Password_%d_", "Proxy_%d_", "Display_Name_%d_", "Line_Enable_%d_", "No"},
+		"snom":      {"user_name[%d]", "user_pass[%d]", "user_host[%d]", "user_realname[%d]", "user_active[%d]", "off"},
+		"fanvil":    {"line[%d].RegisterUser", "line[%d].RegisterPswd", "line[%d].RegisterAddr", "line[%d].DisplayName", "line[%d].EnableReg", "0"},
+		"generic":   {"account[%d].user_name", "account[%d].password", "account[%d].server", "account[%d].display_name", "", ""},
 	}
 	for _, g := range goldens {
-		if g.accounts == 0 {
+		key, ok := keys[g.vendor]
+		if g.vendor == "generic" && strings.HasSuffix(g.file, ".cfg") {
+			key = keys["yealink"]
+		}
+		if g.accounts == 0 || !ok || g.model == "M900" || g.file == "0004f2005302.cfg" { // a master, and a base with one server for all
 			continue
 		}
-		t.Run(g.vendor+"/"+g.model, func(t *testing.T) {
+		t.Run(g.vendor+"/"+g.model+"/"+g.file, func(t *testing.T) {
 			got, err := parseConfig(g.vendor, g.render(t, c))
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := addr(t, g.file[:12])
-			key := keys[g.vendor]
+			m, _ := g.mac()
 			for _, a := range accounts(m, g.accounts) {
 				n := int(a.Slot)
 				if user, pass := got[fmt.Sprintf(key.user, n)], got[fmt.Sprintf(key.password, n)]; user != a.Username || pass != a.Password {
@@ -157,6 +237,12 @@ func TestAccounts(t *testing.T) {
 				}
 			}
 			_, most := c.Slots(g.vendor, g.model)
+			if g.vendor == "generic" || g.vendor == "snom" && got["user_failover_identity[1]"] != "" {
+				most = 6 // the identities above are the way to the second box
+			}
+			if g.vendor == "generic" {
+				most = 0
+			}
 			for n := g.accounts + 1; n <= most; n++ {
 				if value, ok := got[fmt.Sprintf(key.unused, n)]; !ok || value != key.none {
 					t.Errorf("slot %d is not switched off: %q", n, value)
@@ -230,19 +316,27 @@ func TestLanguages(t *testing.T) {
 
 // TestDigitMaps: emergency numbers and our codes go out without delay.
 func TestDigitMaps(t *testing.T) {
-	emergency := []string{"112", "110"}
-	if got, want := polyDigitMap(emergency, featureCodes), "112|110|*43|*x.T|#x.T|+x.T|x.T"; got != want {
-		t.Errorf("Poly: %s, want %s", got, want)
-	}
-	if got, want := mppDialPlan(emergency, featureCodes), "(112S0|110S0|*43S0|*xx.|#xx.|+xx.|xx.)"; got != want {
-		t.Errorf("Cisco: %s, want %s", got, want)
+	d := dialing{Emergency: []string{"112", "110"}, Codes: []string{"*43", "*56"}}
+	for vendor, tc := range map[string]struct{ got, want string }{
+		"Poly":        {d.Poly(), "112|110|*43|*56|*x.T|#x.T|+x.T|x.T"},
+		"Cisco":       {d.MPP(), "(112S0|110S0|*43S0|*56S0|*xx.|#xx.|+xx.|xx.)"},
+		"Grandstream": {d.Grandstream(), `{ 112 | 110 | *43 | *56 | **x+ | *x+ | *xx*x+ | #x+ | \+x+ | x+ }`},
+		"snom":        {d.Snom(), `|^(112|110|\*43|\*56)$|sip:\1@\d|d`},
+		"snom, none":  {dialing{}.Snom(), ""},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: %s, want %s", vendor, tc.got, tc.want)
+		}
 	}
 	got, err := parseKV(goldens[0].render(t, catalog(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := []string{got["dialplan.dialnow.rule.1"], got["dialplan.dialnow.rule.2"], got["dialplan.dialnow.rule.3"]}
-	if diff := cmp.Diff([]string{"112", "110", "*43"}, rules); diff != "" {
+	var rules []string
+	for n := range 6 {
+		rules = append(rules, got[fmt.Sprintf("dialplan.dialnow.rule.%d", n+1)])
+	}
+	if diff := cmp.Diff([]string{"112", "110", "*43", "*56", "*57", "*99"}, rules); diff != "" {
 		t.Error("Yealink (-want +got)\n" + diff)
 	}
 }
@@ -253,7 +347,7 @@ func BenchmarkRender(b *testing.B) {
 		if g.accounts == 0 {
 			continue
 		}
-		b.Run(g.vendor+"/"+strings.ReplaceAll(g.model, " ", "_"), func(b *testing.B) {
+		b.Run(g.vendor+"/"+strings.ReplaceAll(g.model, " ", "_")+"/"+g.file, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				g.render(b, c)

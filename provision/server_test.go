@@ -83,8 +83,8 @@ func TestBootSequences(t *testing.T) {
 		},
 		{
 			"Grandstream", grand, grandUA,
-			[]step{{"GET", "/cfg000b82005307", 404, ""}, {"GET", "/cfg000b82005307.xml", 404, ""}, {"GET", "/cfg.xml", 404, ""}},
-			[]string{"provision.identified", "provision.404", "provision.404 vendor-unsupported", "provision.404 vendor-unsupported"},
+			[]step{{"GET", "/cfg000b82005307", 404, ""}, {"GET", "/cfg000b82005307.xml", 200, "<P34>Secret01of000b82005307</P34>"}, {"GET", "/cfggrp2614.xml", 404, ""}, {"GET", "/cfg.xml", 404, ""}},
+			[]string{"provision.identified", "provision.404", "provision.served", "provision.404", "provision.404"},
 			Phone{Vendor: "grandstream", Model: "GRP2614", Firmware: "1.0.5.15"},
 		},
 	} {

@@ -39,6 +39,8 @@ type Vendor struct {
 	SharedOUIs []string `toml:"ouis_shared"`
 	// AnyOUI means that the maker has more blocks than a list can hold.
 	AnyOUI bool `toml:"any_oui"`
+	// Fallback means phones of makers that are not in the catalogue.
+	Fallback bool `toml:"fallback"`
 
 	Option60    []string `toml:"option60"`     // group "model"
 	NotOption60 []string `toml:"option60_not"` // sister firmware that must not get our options
@@ -84,6 +86,8 @@ type File struct {
 	Order    int    `toml:"order"`    // place in the boot sequence of the phone
 	Template string `toml:"template"` // in templates/<vendor>/; empty: nothing to render
 	Put      bool   `toml:"put"`      // the phone may write it
+	Part     string `toml:"part"`     // tells a template that makes several files which one is asked for
+	Digest   bool   `toml:"digest"`   // not the file itself but its MD5 in lower case
 
 	match *regexp.Regexp
 	mac   int // index of the group
@@ -174,6 +178,9 @@ func (v *Vendor) compile() (faults []error) {
 		}
 		if f.Role == RolePhone && f.mac < 0 {
 			bad("file %q: a file with a secret needs the MAC address in its name", f.Match)
+		}
+		if f.Digest && (f.Role != RolePhone || f.Template == "") {
+			bad("file %q: a digest is that of a phone's own file, by its template", f.Match)
 		}
 		if (f.Role == RoleOptional || f.Role == RoleFirmware) && f.Template != "" {
 			bad("file %q: role %s has no template", f.Match, f.Role)

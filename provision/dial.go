@@ -1,0 +1,58 @@
+package provision
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// dialable is a number that may stand in a digit map as it is.
+var dialable = regexp.MustCompile(`^[0-9*#]{1,16}$`)
+
+// DefaultCodes are the feature codes that nothing may follow, so they go out
+// without delay: echo test, sign in, sign out, voicemail. Those that digits
+// follow (*30* to *35*, *55*, **) wait for the timer.
+var DefaultCodes = []string{"*43", "*56", "*57", "*99"}
+
+// dialing is what a digit map is made from: numbers that go out without
+// delay. Everything else may be dialled and goes out after a pause, and no
+// code is left to the phone itself.
+type dialing struct {
+	Emergency []string
+	Codes     []string
+}
+
+// All is the emergency numbers and then the codes.
+func (d dialing) All() []string { return slices.Concat(d.Emergency, d.Codes) }
+
+// Poly is a digit map of UCS: a pattern goes out the moment that it matches,
+// one that ends in T after a time without another digit.
+func (d dialing) Poly() string {
+	return strings.Join(append(d.All(), "*x.T", "#x.T", "+x.T", "x.T"), "|")
+}
+
+// MPP is a dial plan of Cisco: S0 sends at once, the rest goes out after the
+// inter-digit timer.
+func (d dialing) MPP() string {
+	var plan []string
+	for _, n := range d.All() {
+		plan = append(plan, n+"S0")
+	}
+	return "(" + strings.Join(append(plan, "*xx.", "#xx.", "+xx.", "xx."), "|") + ")"
+}
+
+// Grandstream is a dial plan of GXP, GRP and HT: a pattern without + at its
+// end goes out the moment that it matches; * and # stand for themselves, a
+// plus sign is \+.
+func (d dialing) Grandstream() string {
+	return "{ " + strings.Join(append(d.All(), `**x+`, `*x+`, `*xx*x+`, `#x+`, `\+x+`, "x+"), " | ") + " }"
+}
+
+// Snom is a dial plan string: what the expression matches is dialled at once
+// (flag d) at the registrar (\d).
+func (d dialing) Snom() string {
+	if len(d.All()) == 0 {
+		return ""
+	}
+	return `|^(` + strings.ReplaceAll(strings.Join(d.All(), "|"), "*", `\*`) + `)$|sip:\1@\d|d`
+}

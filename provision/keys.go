@@ -1,0 +1,101 @@
+package provision
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxKeys is as many as the largest phone with expansion modules has.
+const maxKeys = 200
+
+// keyNumber is what a key may dial, keyPage what a sign-in key may open.
+var (
+	keyNumber = regexp.MustCompile(`^(?:\+?[0-9*#]{1,32})$`)
+	keyPage   = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,255}(?:/[A-Za-z0-9._~/-]{0,255})?$`)
+)
+
+// The words on keys whose label nobody wrote, by ISO 639-1.
+var (
+	signInWords  = map[string]string{"en": "Sign in", "es": "Iniciar sesión", "ja": "サインイン", "de": "Anmelden", "fr": "Connexion", "pt": "Iniciar sessão"}
+	signOutWords = map[string]string{"en": "Sign out", "es": "Cerrar sesión", "ja": "サインアウト", "de": "Abmelden", "fr": "Déconnexion", "pt": "Terminar sessão"}
+)
+
+// keyView is a key in a template. Exactly one of BLF, Speed, Park, Pickup and
+// Page is true; sign-in and sign-out keys are Speed, or Page where they open
+// an address.
+type keyView struct {
+	Position                       int // from 1
+	Slot                           int
+	Value, Label                   string
+	BLF, Speed, Park, Pickup, Page bool
+}
+
+// keyViews puts the keys of a phone in order behind those of its lines, and
+// leaves out what can't be written.
+func keyViews(keys []Key, lines int, lang string) []keyView {
+	taken := make(map[int]bool)
+	for n := 1; n <= lines; n++ {
+		taken[n] = true
+	}
+	keys = slices.Clone(keys)
+	slices.SortStableFunc(keys, func(a, b Key) int { return cmp.Compare(wish(a), wish(b)) })
+	var out []keyView
+	next := 1
+	for _, k := range keys {
+		v, ok := k.view(lang)
+		if !ok || len(out) == maxKeys {
+			continue
+		}
+		if v.Position < 1 || v.Position > maxKeys || taken[v.Position] {
+			for taken[next] {
+				next++
+			}
+			v.Position = next
+		}
+		taken[v.Position] = true
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b keyView) int { return a.Position - b.Position })
+	return out
+}
+
+// wish orders keys that name their position before those that do not.
+func wish(k Key) int {
+	if k.Position < 1 || k.Position > maxKeys {
+		return maxKeys + 1
+	}
+	return k.Position
+}
+
+func (k Key) view(lang string) (keyView, bool) {
+	v := keyView{Position: k.Position, Slot: max(1, int(k.Slot)), Value: k.Value}
+	word := ""
+	switch k.Kind {
+	case KeyBLF:
+		v.BLF = true
+	case KeySpeed:
+		v.Speed = true
+	case KeyPark:
+		v.Park = true
+	case KeyPickup:
+		v.Pickup = true
+		v.Value = "**" + strings.TrimPrefix(k.Value, "**")
+	case KeySignIn, KeySignOut:
+		words := signInWords
+		if k.Kind == KeySignOut {
+			words = signOutWords
+		}
+		word = cmp.Or(words[lang], words["en"])
+		if v.Page = keyPage.MatchString(k.Value); v.Page {
+			v.Label = cmp.Or(label(k.Label), word)
+			return v, true
+		}
+		v.Speed = true
+	default:
+		return keyView{}, false
+	}
+	v.Label = cmp.Or(label(k.Label), word, k.Value)
+	return v, keyNumber.MatchString(v.Value)
+}
