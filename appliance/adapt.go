@@ -29,12 +29,16 @@ func (b bootServer) BootOptions(a dhcp.Ask) dhcp.Boot {
 type withInventory struct {
 	dhcp.BootServer
 	known func(mac.Addr) bool
+	ports *switchPorts
 }
 
 // BootOptions implements dhcp.BootServer.
 func (w withInventory) BootOptions(a dhcp.Ask) dhcp.Boot {
 	b := w.BootServer.BootOptions(a)
 	b.Phone = b.Phone || w.known(a.MAC)
+	if b.Phone {
+		w.ports.note(a.MAC, a.CircuitID)
+	}
 	return b
 }
 
@@ -79,7 +83,7 @@ func (a accounts) Lines() []sipedge.Line {
 }
 
 func identity(r enrol.AccountRecord) sipedge.Identity {
-	return sipedge.Identity{Account: r.Account, Username: r.Username, Password: r.Password, LineID: r.LineID}
+	return sipedge.Identity{Account: r.Account, Username: r.Username, Password: r.Password, OldPassword: r.OldPassword, LineID: r.LineID}
 }
 
 func sipLine(l enrol.Line) sipedge.Line {

@@ -88,6 +88,8 @@ type Appliance struct {
 	siteLine  int64         // id of the line that the configuration sets; 0: none
 	changed   chan struct{} // holds one token when lines or their accounts changed
 	ever      accountSet
+	sources   sources
+	ports     switchPorts
 	troubles  troubles
 	claim     sync.Mutex
 	setUp     string // the set-up code, empty once the box is claimed
@@ -235,7 +237,7 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 			return err
 		}
 		cfg.Clock, cfg.Passes, cfg.Enrolled, cfg.Ours = clock, passes, a.directory.Enrolled, a.cfg.ours(l.Interface)
-		server, err := dhcp.New(ctx, conns[i], probers[i], cfg, a.db.Leases(), withInventory{boot, a.directory.Known}, acked, a.record, a.log)
+		server, err := dhcp.New(ctx, conns[i], probers[i], cfg, a.db.Leases(), withInventory{boot, a.directory.Known, &a.ports}, acked, a.record, a.log)
 		if err != nil {
 			return fmt.Errorf("DHCP on %s: %w", l.Interface, err)
 		}
@@ -259,8 +261,11 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 			cfg.ListenTLS = append(cfg.ListenTLS, netip.AddrPortFrom(l.Address, a.cfg.SIP.TLSPort))
 		}
 	}
-	registered := func(acc mac.Account, _ netip.Addr) {
+	cfg.Confirmed = func(acc mac.Account, password string) { a.desk.Confirmed(acc, password) }
+	registered := func(acc mac.Account, ip netip.Addr) {
 		a.ever.add(acc)
+		a.noteSource(acc, ip)
+		a.desk.Heard(acc.MAC)
 		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
@@ -278,7 +283,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		default: // somebody will look anyway
 		}
 	}
-	a.desk = enrol.NewDesk(a.directory, a.endpoint, opened, changed)
+	a.desk = enrol.NewDesk(a.directory, phoneWay{a}, opened, changed)
 	a.closers = append(a.closers, a.desk.Close)
 	return nil
 }
@@ -318,6 +323,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	a.emergency = plan.Emergency()
 	cfg := sipedge.ServerConfig{
 		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, Now: a.now, Tick: a.watchdog.Loop("calls"),
+		Features: features{a},
 	}
 	if cfg.Prompts, err = prompt.New(""); err != nil {
 		return err
@@ -365,9 +371,10 @@ func (a *Appliance) buildProvision(context.Context) error {
 		return err
 	}
 	cfg := provision.Config{
-		Site:    func(local netip.Addr) provision.Site { return a.cfg.site(local, a.emergency) },
-		Landing: landing,
-		Tick:    a.watchdog.Loop("provision"),
+		Site:      func(local netip.Addr) provision.Site { return a.cfg.site(local, a.emergency) },
+		Delivered: a.desk.Fetched,
+		Landing:   landing,
+		Tick:      a.watchdog.Loop("provision"),
 	}
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.Provision.HTTPPort))
@@ -511,7 +518,7 @@ func (a *Appliance) tasks() (front, base []Task) {
 	for _, t := range a.sip.Tasks() {
 		front = append(front, t)
 	}
-	front = append(front, &lineSync{a}, a.arrivals)
+	front = append(front, &lineSync{a}, a.arrivals, a.desk)
 	for _, t := range a.endpoint.Tasks() {
 		base = append(base, t)
 	}

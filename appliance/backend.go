@@ -123,6 +123,7 @@ func (b backend) condition() condition {
 		}
 	}
 	c.deaf = a.deaf()
+	c.stolen = a.sources.stolen(a.now())
 	stats := a.db.Stats()
 	c.dropped = stats.StoryDropped + stats.CallsDropped
 	if stats.LastError != nil && a.now().Sub(stats.LastFailure) < time.Minute {
@@ -160,7 +161,10 @@ func (b backend) view(p enrol.PhoneSummary, leased netip.Addr) api.Phone {
 		IP: leased, Accounts: make([]api.Account, 0, len(p.Accounts)),
 	}
 	for _, acc := range p.Accounts {
-		account := api.Account{Slot: acc.Account.Slot}
+		account := api.Account{
+			Slot: acc.Account.Slot, Phase: string(acc.Phase), Location: acc.Location, SignedIn: acc.SignedIn, SignedOut: acc.SignedOut,
+			By: acc.By, IdentityPending: acc.Pending,
+		}
 		if l, ok := b.a.directory.Line(acc.LineID); ok && acc.LineID != 0 {
 			account.Line = &api.LineRef{ID: l.ID, Name: l.Name(), Number: l.Number, Extension: l.Extension}
 		}
@@ -183,6 +187,7 @@ func (b backend) view(p enrol.PhoneSummary, leased netip.Addr) api.Phone {
 		}
 	}
 	v.State = api.StateOfPhone(v.Accounts)
+	b.enrolment(&v, p)
 	return v
 }
 
@@ -318,80 +323,66 @@ func (b backend) PutLine(ctx context.Context, e api.LineEdit) (api.Line, error) 
 		l.AuthPassword = *e.Password
 	}
 	stored, err := b.a.desk.PutLine(ctx, l)
-	if err != nil {
-		return api.Line{}, said(err)
+	if err := b.audited(ctx, "put-line", "line "+itoa(int(stored.ID)), l.Name(), said(err)); err != nil {
+		return api.Line{}, err
 	}
 	return b.line(stored), nil
 }
 
 // DeleteLine implements api.Lines.
 func (b backend) DeleteLine(ctx context.Context, id int64) error {
-	return said(b.a.desk.DeleteLine(ctx, id))
+	return b.audited(ctx, "delete-line", "line "+itoa(int(id)), "", said(b.a.desk.DeleteLine(ctx, id)))
 }
 
 // AddPhone implements api.Desk.
 func (b backend) AddPhone(ctx context.Context, m mac.Addr, slots int) error {
+	return b.audited(ctx, "add-phone", m.String(), "", said(b.addPhone(ctx, m, slots)))
+}
+
+func (b backend) addPhone(ctx context.Context, m mac.Addr, slots int) error {
 	if _, err := b.a.directory.Enlist(ctx, provision.Sighting{MAC: m}); err != nil {
-		return said(err)
+		return err
 	}
-	if err := b.a.desk.EnrolPhone(ctx, m); err != nil {
-		return said(err)
+	if err := b.a.desk.EnrolPhone(ctx, m); err != nil || slots == 0 {
+		return err
 	}
-	if slots == 0 {
-		return nil
-	}
-	return said(b.a.desk.SetSlots(ctx, m, slots))
+	return b.a.desk.SetSlots(ctx, m, slots)
 }
 
 // Assign implements api.Desk.
 func (b backend) Assign(ctx context.Context, acc mac.Account, line int64) error {
-	return said(b.a.desk.Assign(ctx, acc, line))
+	return b.audited(ctx, "sign-in", acc.String(), "line "+itoa(int(line)), said(b.a.desk.Assign(ctx, acc, line)))
 }
 
 // Unassign implements api.Desk.
 func (b backend) Unassign(ctx context.Context, acc mac.Account) error {
-	return said(b.a.desk.Unassign(ctx, acc))
+	return b.audited(ctx, "sign-out", acc.String(), "", said(b.a.desk.Unassign(ctx, acc)))
 }
 
 // ApproveAddress implements api.Desk.
 func (b backend) ApproveAddress(ctx context.Context, ip netip.Addr, m mac.Addr, once bool) error {
-	return said(b.a.desk.Approve(ctx, ip, m, once))
+	return b.audited(ctx, "approve", m.String(), ip.String(), said(b.a.desk.Approve(ctx, ip, m, once)))
 }
 
 // OpenWindow implements api.Desk.
-func (b backend) OpenWindow(_ context.Context, m mac.Addr) error {
+func (b backend) OpenWindow(ctx context.Context, m mac.Addr) error {
 	if _, ok := b.a.directory.Phone(m); !ok {
 		return api.ErrNotFound
 	}
 	b.a.windows.Open(m, story.WindowByAdmin)
-	return nil
+	return b.audited(ctx, "window", m.String(), "", nil)
 }
 
 // Resync implements api.Desk.
-func (b backend) Resync(_ context.Context, acc mac.Account) error {
+func (b backend) Resync(ctx context.Context, acc mac.Account) error {
 	if _, ok := b.a.directory.Account(acc); !ok {
 		return api.ErrNotFound
 	}
-	err := b.a.endpoint.Resync(acc)
-	if errors.Is(err, sipedge.ErrNotRegistered) || errors.Is(err, sipedge.ErrFlowLost) {
+	if !(presence{b.a}).Online(acc) {
 		return api.ErrOffline
 	}
-	return err
-}
-
-// said turns what enrol refused into words for whoever asked.
-func said(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, enrol.ErrUnknownPhone), errors.Is(err, enrol.ErrUnknownAccount), errors.Is(err, enrol.ErrUnknownLine):
-		return api.ErrNotFound
-	case errors.Is(err, enrol.ErrInvalid), errors.Is(err, enrol.ErrConflict), errors.Is(err, enrol.ErrInUse),
-		errors.Is(err, enrol.ErrNotAPhone), errors.Is(err, enrol.ErrFull):
-		return invalid(err)
-	default:
-		return err
-	}
+	_, err := b.a.desk.Ask(acc, enrol.Resync)
+	return b.audited(ctx, "resync", acc.String(), "", said(err))
 }
 
 // fieldOf is how the sentences of enrol begin, and the field of the form that
@@ -409,7 +400,7 @@ var fieldOf = []struct{ prefix, field string }{
 // apart, and names the field if one alone is at fault.
 func invalid(err error) *api.Invalid {
 	text := err.Error()
-	for _, mark := range []error{enrol.ErrConflict, enrol.ErrInvalid} {
+	for _, mark := range []error{enrol.ErrConflict, enrol.ErrInvalid, enrol.ErrTransition} {
 		text = strings.ReplaceAll(text, ", "+mark.Error(), "")
 		text = strings.ReplaceAll(text, ": "+mark.Error(), "")
 	}

@@ -70,7 +70,7 @@ func (noPhones) BootOptions(dhcp.Ask) dhcp.Boot { return dhcp.Boot{Vendor: "?"} 
 
 func TestInventoryMakesAPhone(t *testing.T) {
 	m := mac.Addr{0, 0, 0x5e, 0, 0x53, 1}
-	w := withInventory{noPhones{}, func(x mac.Addr) bool { return x == m }}
+	w := withInventory{noPhones{}, func(x mac.Addr) bool { return x == m }, &switchPorts{}}
 	if b := w.BootOptions(dhcp.Ask{MAC: m}); !b.Phone || b.Vendor != "?" {
 		t.Errorf("got %+v", b)
 	}

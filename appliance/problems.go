@@ -32,6 +32,8 @@ type condition struct {
 	untaken     []untakenOffers
 	relaySilent []relaySilent
 
+	stolen []twoSources // device identities that are used from two places
+
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
 	dropped    uint64 // story and call rows that found no room in the buffer
@@ -93,6 +95,10 @@ func problems(c condition) []health.Problem {
 		h := c.pnpHeld[0]
 		add("pnp-held", health.Notice, h.since, fmt.Sprintf("%d device(s) asked by SIP PnP for a configuration and got no answer, last %v from %v: %s.", len(c.pnpHeld), h.mac, h.ip, h.reason.Words()),
 			"If it is a phone of yours, add it under Phones and approve its address; else nothing needs to be done.")
+	}
+	for _, t := range c.stolen {
+		add("two-sources", health.Critical, t.since, fmt.Sprintf("The device identity of %v is used from two places, %v and %v: one of them is a copy.", t.account, t.ip, t.other),
+			"Find out which of the two is the phone, take the other one off the network, and give the phone a new device password on its page.")
 	}
 	for _, text := range c.deaf {
 		add("lldp", health.Notice, time.Time{}, "What the switch says by LLDP can't be heard on "+text+".",

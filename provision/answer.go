@@ -35,6 +35,15 @@ type reply struct {
 	body   []byte
 	kind   string // Content-Type
 	etag   string
+
+	delivered func() // called when all of it has gone out; may be nil
+}
+
+// whole says that the reply has gone out.
+func (r reply) whole() {
+	if r.delivered != nil {
+		r.delivered()
+	}
 }
 
 var notFound = reply{status: http.StatusNotFound, body: []byte("not found\n"), kind: "text/plain; charset=utf-8"}
@@ -132,7 +141,7 @@ func (s *Server) enlist(ctx context.Context, q query, t sight) (Phone, bool) {
 
 // page renders the file and says so on the story.
 func (s *Server) page(q query, t sight, phone Phone) reply {
-	site := s.cfg.Site(q.local)
+	site, rendered := s.cfg.Site(q.local), s.now()
 	if t.match.file.Role == RoleCommon {
 		phone = Phone{Model: phone.Model, Language: phone.Language} // nothing of the phone itself
 	}
@@ -154,6 +163,9 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 	}
 	if !q.head && t.itself() {
 		s.tell(t.who, q, code, args)
+		if t.match.file.Role == RolePhone {
+			r.delivered = func() { s.cfg.Delivered(t.who, rendered) }
+		}
 	}
 	return r
 }

@@ -34,6 +34,10 @@ type Config struct {
 	TFTP    []netip.AddrPort // empty: no TFTP
 	Tick    func()           // called at least every two seconds by every loop; may be nil
 	Uploads UploadStore      // keeps what phones write; nil: it is counted only
+	// Delivered is called when a phone has got its own configuration whole, or
+	// was told that it has the newest already, with the time at which it was
+	// rendered. It must not block; may be nil.
+	Delivered func(m mac.Addr, rendered time.Time)
 	// Landing answers GET / for people with a browser; may be nil.
 	Landing http.Handler
 }
@@ -70,6 +74,9 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	}
 	if cfg.Tick == nil {
 		cfg.Tick = func() {}
+	}
+	if cfg.Delivered == nil {
+		cfg.Delivered = func(mac.Addr, time.Time) {}
 	}
 	s := &Server{
 		cfg: cfg, catalog: catalog, phones: phones, whois: whois, windows: windows,
@@ -186,8 +193,12 @@ func write(w http.ResponseWriter, q query, r reply) {
 		h.Set("Content-Length", strconv.Itoa(len(r.body)))
 	}
 	w.WriteHeader(r.status)
-	if !q.head {
-		_, _ = w.Write(r.body) // a phone that has gone is no fault of ours
+	if q.head {
+		return
+	}
+	// A phone that has gone is no fault of ours.
+	if n, err := w.Write(r.body); err == nil && n == len(r.body) || r.status == http.StatusNotModified {
+		r.whole()
 	}
 }
 

@@ -49,8 +49,17 @@ func (d *tftpDoor) Read(ctx context.Context, r tftp.Request) (tftp.Content, int6
 	if err := tftpError(a.status); err != nil {
 		return nil, 0, err
 	}
-	return tftp.Bytes(a.body), int64(len(a.body)), nil
+	return delivery{tftp.Bytes(a.body), a}, int64(len(a.body)), nil
 }
+
+// delivery is a reply on its way.
+type delivery struct {
+	tftp.Content
+	reply reply
+}
+
+// Whole implements [tftp.Whole].
+func (d delivery) Whole() { d.reply.whole() }
 
 // Write implements [tftp.Handler]: a phone may write the same files as by
 // HTTP.

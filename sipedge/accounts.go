@@ -7,7 +7,10 @@ type Identity struct {
 	Account  mac.Account
 	Username string
 	Password string
-	LineID   int64 // 0: nobody is signed in
+	// OldPassword is the one before, which is good until the phone was seen
+	// with Password. Empty: there is none.
+	OldPassword string
+	LineID      int64 // 0: nobody is signed in
 }
 
 // Line is what a user is reached by at the gateway, and on this site.

@@ -26,8 +26,11 @@ type EndpointConfig struct {
 	TLS       *tls.Config
 	ListenTLS []netip.AddrPort
 
+	// Confirmed is called when a phone registered with the new password of an
+	// account that has an old one still. It must not block, and may be nil.
+	Confirmed func(a mac.Account, password string)
+
 	Realm   string           // of the digest challenges
-	SHA256  []string         // parts of the User-Agent of phones that are challenged with SHA-256 instead of MD5
 	Expires time.Duration    // longest registration granted; 0 means an hour
 	Now     func() time.Time // nil means time.Now
 	Tick    func()           // called at least every 2 s while all loops live; may be nil
@@ -59,9 +62,6 @@ type Endpoint struct {
 	nonces   *nonces
 	limits   *limiter
 	gate     *streamGate
-	events   *events
-	lamps    *busyLamps
-	mail     *mailboxes
 	decoy    string
 
 	packets []*packetListener
@@ -124,6 +124,9 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	if cfg.Tick == nil {
 		cfg.Tick = func() {}
 	}
+	if cfg.Confirmed == nil {
+		cfg.Confirmed = func(mac.Account, string) {}
+	}
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails (crypto/rand)
 	e := &Endpoint{
@@ -136,10 +139,8 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	if err := e.location.restore(ctx); err != nil {
 		return nil, fmt.Errorf("restore registrations: %w", err)
 	}
-	e.limits = newLimiter(cfg.Now, e.location.knows, e.location.knowsFlow)
+	e.limits = newLimiter(cfg.Now, e.location.knows)
 	e.gate = newStreamGate(e.location.knows)
-	e.events, e.lamps, e.mail = newEvents(e), newBusyLamps(e), newMailboxes(e)
-	e.events.packages["dialog"], e.events.packages["message-summary"] = e.lamps, e.mail
 	if err := e.build(); err != nil {
 		return nil, err
 	}
@@ -241,7 +242,6 @@ func (e *Endpoint) Tasks() []Task {
 // Close ends all transactions and connections, closes the sockets, and waits
 // for the handlers that run.
 func (e *Endpoint) Close() error {
-	e.events.stop()
 	e.sending.Lock()
 	e.closed = true
 	e.sending.Unlock()
@@ -277,7 +277,6 @@ func (h *housekeeping) Run(ctx context.Context) error {
 			h.e.dispatch.sweep()
 			h.e.nonces.sweep()
 			h.e.limits.sweep()
-			h.e.events.sweep()
 			h.e.expire()
 		}
 	}

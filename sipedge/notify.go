@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+	"github.com/icholy/digest"
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
@@ -47,26 +48,23 @@ func resyncEvent(userAgent string) string {
 }
 
 // Resync asks the phone of an account to fetch its configuration again, by
-// NOTIFY over the flow that it registered over. It blocks until the phone has
-// answered, 8 seconds at most. A phone that wants a digest gets its own device
-// identity. The error is or wraps [ErrNotRegistered] or [ErrFlowLost], or says
-// what the phone answered. That the phone said yes does not mean that it came.
-func (e *Endpoint) Resync(a mac.Account) error {
-	b, ok := e.location.Binding(a)
-	switch {
-	case !ok:
-		return fmt.Errorf("re-sync %v: %w", a, ErrNotRegistered)
-	case b.FlowLost:
-		return fmt.Errorf("re-sync %v: %w", a, ErrFlowLost)
+// NOTIFY over the flow that it registered over. event is the value of the Event
+// header; empty means the mildest that its User-Agent is known for. It blocks
+// until the phone has answered, 8 seconds at most. A phone that wants a digest
+// gets its own device identity. The error is or wraps [ErrNotRegistered] or
+// [ErrFlowLost], or says what the phone answered. That the phone said yes does
+// not mean that it came.
+func (e *Endpoint) Resync(a mac.Account, event string) error {
+	b, id, err := e.reach(a)
+	if err != nil {
+		return fmt.Errorf("re-sync %v: %w", a, err)
 	}
-	id, ok := e.accounts.Account(a)
-	if !ok {
-		return fmt.Errorf("re-sync %v: %w", a, ErrNotRegistered)
+	if event == "" {
+		event = resyncEvent(b.UserAgent)
 	}
-	event := resyncEvent(b.UserAgent)
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	status, err := e.notify(ctx, b, id, news{event: event})
+	status, err := e.notify(ctx, b, id, event)
 	e.record(a.MAC, story.Event{
 		Time: e.now(), Proto: story.SIP, Dir: story.Out, Code: story.Resync,
 		Args: story.Args{Account: a, IP: b.Source.Addr(), Via: b.Transport, Status: status, Detail: event},
@@ -80,20 +78,48 @@ func (e *Endpoint) Resync(a mac.Account) error {
 	return nil
 }
 
-// news is what a NOTIFY outside of a dialog says.
-type news struct {
-	event       string
-	contentType string // with a body
-	body        string
+// Alive asks the phone of an account by OPTIONS, over the flow that it
+// registered over, for any answer at all (RFC 3261 §11). It blocks for 8
+// seconds at most. The error is or wraps [ErrNotRegistered] or [ErrFlowLost],
+// or says that nobody answered.
+func (e *Endpoint) Alive(a mac.Account) error {
+	b, id, err := e.reach(a)
+	if err != nil {
+		return fmt.Errorf("look for %v: %w", a, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	req, err := e.outOfDialog(sip.OPTIONS, b, id)
+	if err != nil {
+		return err
+	}
+	if _, err := e.roundTrip(ctx, b.Flow(), req); err != nil {
+		return fmt.Errorf("look for %v: %w", a, err)
+	}
+	return nil
 }
 
-// notify sends a NOTIFY outside of a dialog, over the flow that the phone
-// registered over, and once more with credentials if the phone asks for them.
-// It returns the final status.
-func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, n news) (int, error) {
-	req, err := NewRequest(sip.NOTIFY, b)
+// reach returns the binding and the identity of an account that can be reached.
+func (e *Endpoint) reach(a mac.Account) (Binding, Identity, error) {
+	b, ok := e.location.Binding(a)
+	switch {
+	case !ok:
+		return b, Identity{}, ErrNotRegistered
+	case b.FlowLost:
+		return b, Identity{}, ErrFlowLost
+	}
+	id, ok := e.accounts.Account(a)
+	if !ok {
+		return b, id, ErrNotRegistered
+	}
+	return b, id, nil
+}
+
+// outOfDialog makes a request of the box itself to a phone.
+func (e *Endpoint) outOfDialog(method sip.RequestMethod, b Binding, id Identity) (*sip.Request, error) {
+	req, err := NewRequest(method, b)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	local := b.Local.Addr().String()
 	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "patchbay", Host: local}}
@@ -101,29 +127,43 @@ func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, n news) (
 	for _, h := range []sip.Header{
 		from,
 		&sip.ToHeader{Address: sip.Uri{Scheme: "sip", User: id.Username, Host: local}},
-		&sip.CSeqHeader{SeqNo: 1, MethodName: sip.NOTIFY},
+		&sip.CSeqHeader{SeqNo: 1, MethodName: method},
 		b.Flow().Contact("patchbay"),
-		sip.NewHeader("Event", n.event),
-		sip.NewHeader("Subscription-State", "terminated;reason=noresource"),
 	} {
 		req.AppendHeader(h)
 	}
-	if n.body != "" {
-		req.AppendHeader(sip.NewHeader("Content-Type", n.contentType))
-		req.SetBody([]byte(n.body))
+	return req, nil
+}
+
+// notify sends a NOTIFY outside of a dialog, and again with credentials if the
+// phone asks for them: those of the password that it had first, if it may have
+// either. It returns the final status.
+func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, event string) (int, error) {
+	req, err := e.outOfDialog(sip.NOTIFY, b, id)
+	if err != nil {
+		return 0, err
 	}
+	req.AppendHeader(sip.NewHeader("Event", event))
+	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated;reason=noresource"))
 	res, err := e.roundTrip(ctx, b.Flow(), req)
 	if err != nil {
 		return 0, err
 	}
-	if res.StatusCode != sip.StatusUnauthorized && res.StatusCode != sip.StatusProxyAuthRequired {
-		return res.StatusCode, nil
-	}
-	if err := respondToChallenge(req, res, id); err != nil {
-		return res.StatusCode, err
-	}
-	if res, err = e.roundTrip(ctx, b.Flow(), req); err != nil {
-		return 0, err
+	for _, password := range []string{id.OldPassword, id.Password} {
+		if password == "" {
+			continue
+		}
+		if res.StatusCode != sip.StatusUnauthorized && res.StatusCode != sip.StatusProxyAuthRequired {
+			break
+		}
+		req.RemoveHeader("Authorization")
+		req.RemoveHeader("Proxy-Authorization")
+		if err := respondToChallenge(req, res, id.Username, password); err != nil {
+			return res.StatusCode, err
+		}
+		if res, err = e.roundTrip(ctx, b.Flow(), req); err != nil {
+			return 0, err
+		}
 	}
 	return res.StatusCode, nil
 }
@@ -131,19 +171,27 @@ func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, n news) (
 // respondToChallenge turns a request into its next try with credentials
 // (RFC 3261 §22.2): the same Call-ID, a higher CSeq, a new branch. The device
 // identity is what this very phone was given, so nobody else learns from it.
-func respondToChallenge(req *sip.Request, res *sip.Response, id Identity) error {
+func respondToChallenge(req *sip.Request, res *sip.Response, username, password string) error {
 	ask, give := "WWW-Authenticate", "Authorization"
 	if res.StatusCode == sip.StatusProxyAuthRequired {
 		ask, give = "Proxy-Authenticate", "Proxy-Authorization"
 	}
 	failure := errors.New("401 without a challenge")
 	for _, h := range res.GetHeaders(ask) {
-		c, err := digestFor(h.Value(), req, id.Username, id.Password)
+		challenge, err := digest.ParseChallenge(h.Value())
 		if err == nil {
-			req.CSeq().SeqNo++
-			req.RemoveHeader("Via")
-			req.AppendHeader(sip.NewHeader(give, c.String()))
-			return nil
+			challenge.Algorithm = strings.ToUpper(challenge.Algorithm)
+			var c *digest.Credentials
+			c, err = digest.Digest(challenge, digest.Options{
+				Method: req.Method.String(), URI: req.Recipient.String(), Count: 1,
+				Username: username, Password: password,
+			})
+			if err == nil {
+				req.CSeq().SeqNo++
+				req.RemoveHeader("Via")
+				req.AppendHeader(sip.NewHeader(give, c.String()))
+				return nil
+			}
 		}
 		failure = err
 	}

@@ -293,7 +293,7 @@ func TestConnectionLost(t *testing.T) {
 	if !ok || !b.FlowLost {
 		t.Fatalf("binding %+v %v", b, ok)
 	}
-	if err := e.Resync(account(1)); err == nil {
+	if err := e.Resync(account(1), ""); err == nil {
 		t.Error("re-sync over a lost connection succeeded")
 	}
 	req, err := NewRequest(sip.OPTIONS, b)

@@ -141,7 +141,7 @@ func TestResyncOfASilentPhone(t *testing.T) {
 		p := &peer{t: t, conn: asConn{net[1], net[0].local}}
 		p.register(1, 1, "r")
 		began := time.Now()
-		if err := e.Resync(account(1)); err == nil {
+		if err := e.Resync(account(1), ""); err == nil {
 			t.Error("no error")
 		}
 		if took := time.Since(began); took != answerTime {

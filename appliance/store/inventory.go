@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,7 +33,7 @@ func newInventory(db *DB) *Inventory {
 // Inventory implements [enrol.Store]. A password that does not open is an
 // error: a box that went on without it would lock the phone out.
 func (v *Inventory) Inventory(ctx context.Context) (out enrol.Inventory, err error) {
-	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readAccounts, v.readLines, v.readAddresses} {
+	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readAccounts, v.readLines, v.readAddresses, v.readCodes, v.readFailures, v.readGrants, v.readPolicy} {
 		if err := read(ctx, &out); err != nil {
 			if errors.Is(err, ErrKey) {
 				err = v.db.withFix(err)
@@ -67,20 +68,26 @@ func (v *Inventory) readAccounts(ctx context.Context, out *enrol.Inventory) erro
 			a      enrol.AccountRecord
 			m      string
 			sealed []byte
+			old    []byte
 			line   sql.NullInt64
+			in     int64
+			left   int64
 		)
-		err := rows.Scan(&m, &a.Slot, &a.Username, &sealed, &line)
+		err := rows.Scan(&m, &a.Slot, &a.Username, &sealed, &old, &line, &a.Location, &in, &left, &a.By)
 		if err != nil {
 			return err
 		}
 		if a.MAC, err = mac.Parse(m); err != nil {
 			return err
 		}
-		a.LineID = line.Int64
+		a.LineID, a.SignedIn, a.SignedOut = line.Int64, fromMicros(in), fromMicros(left)
 		a.Password, err = v.db.seal.open(accountRow(a.Account), sealed)
+		if err == nil && old != nil {
+			a.OldPassword, err = v.db.seal.open(oldPasswordRow(a.Account), old)
+		}
 		out.Accounts = append(out.Accounts, a)
 		return err
-	}, "SELECT mac, slot, username, password, line_id FROM accounts ORDER BY mac, slot")
+	}, "SELECT mac, slot, username, password, old_password, line_id, location, signed_in, signed_out, signed_in_by FROM accounts ORDER BY mac, slot")
 }
 
 func (v *Inventory) readLines(ctx context.Context, out *enrol.Inventory) error {
@@ -88,14 +95,18 @@ func (v *Inventory) readLines(ctx context.Context, out *enrol.Inventory) error {
 		var (
 			l      enrol.Line
 			sealed []byte
+			policy []byte
 		)
-		err := rows.Scan(&l.ID, &l.AOR, &l.DisplayName, &l.Number, &l.Extension, &l.AuthUser, &sealed, &l.Site)
+		err := rows.Scan(&l.ID, &l.AOR, &l.DisplayName, &l.Number, &l.Extension, &l.AuthUser, &sealed, &l.Site, &l.User, &l.PIN, &l.Source, &policy)
+		if err == nil {
+			err = json.Unmarshal(policy, &l.Policy)
+		}
 		if err == nil && sealed != nil {
 			l.AuthPassword, err = v.db.seal.open(lineRow(l.ID), sealed)
 		}
 		out.Lines = append(out.Lines, l)
 		return err
-	}, "SELECT id, aor, display_name, number, extension, auth_user, auth_password, site FROM lines ORDER BY id")
+	}, "SELECT id, aor, display_name, number, extension, auth_user, auth_password, site, user, pin, source, policy FROM lines ORDER BY id")
 }
 
 func (v *Inventory) readAddresses(ctx context.Context, out *enrol.Inventory) error {
@@ -124,9 +135,7 @@ func (v *Inventory) PutPhone(ctx context.Context, p enrol.PhoneRecord, add []enr
 			return err
 		}
 		for _, a := range add {
-			_, err := t.exec(`INSERT INTO accounts (mac, slot, username, password, line_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (mac, slot) DO NOTHING`,
-				a.MAC.String(), int64(a.Slot), a.Username, v.db.seal.seal(accountRow(a.Account), a.Password), orNull(a.LineID))
-			if err != nil {
+			if err := v.putAccount(t, a, "NOTHING"); err != nil {
 				return err
 			}
 		}
@@ -167,39 +176,28 @@ func (v *Inventory) DeletePhone(ctx context.Context, m mac.Addr) error {
 // that does not exist.
 func (v *Inventory) PutAccount(ctx context.Context, a enrol.AccountRecord) error {
 	return v.db.write(ctx, func(t *tx) error {
-		return one(t.exec("UPDATE accounts SET username = ?, password = ?, line_id = ? WHERE mac = ? AND slot = ?",
-			a.Username, v.db.seal.seal(accountRow(a.Account), a.Password), orNull(a.LineID), a.MAC.String(), int64(a.Slot)))
+		id, err := t.id("SELECT count(*) FROM accounts WHERE mac = ? AND slot = ?", a.MAC.String(), int64(a.Slot))
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			return ErrNoRow
+		}
+		return v.putAccount(t, a, updateAccount)
 	})
 }
 
 // PutLine implements [enrol.Store]. It returns ErrNoRow for an id that does
 // not exist.
 func (v *Inventory) PutLine(ctx context.Context, l enrol.Line) (id int64, err error) {
-	err = v.db.write(ctx, func(t *tx) error {
-		id = l.ID
-		if id == 0 {
-			// The password is bound to the id, which is known after this.
-			id, err = t.id(`INSERT INTO lines (aor, display_name, number, extension, auth_user, site) VALUES (?, '', '', '', '', 0) RETURNING id`, l.AOR)
-			if err != nil {
-				return err
-			}
-		}
-		var sealed any
-		if l.AuthPassword != "" {
-			sealed = v.db.seal.seal(lineRow(id), l.AuthPassword)
-		}
-		return one(t.exec(`UPDATE lines SET aor = ?, display_name = ?, number = ?, extension = ?, auth_user = ?, auth_password = ?, site = ? WHERE id = ?`,
-			l.AOR, l.DisplayName, l.Number, l.Extension, l.AuthUser, sealed, l.Site, id))
+	err = v.db.write(ctx, func(t *tx) (err error) {
+		id, err = v.putLine(t, l)
+		return err
 	})
 	if err != nil {
 		return 0, err
 	}
 	return id, nil
-}
-
-// DeleteLine implements [enrol.Store]; the schema takes accounts off it.
-func (v *Inventory) DeleteLine(ctx context.Context, id int64) error {
-	return v.db.write(ctx, func(t *tx) error { return one(t.exec("DELETE FROM lines WHERE id = ?", id)) })
 }
 
 // PutAddress implements [enrol.Store].

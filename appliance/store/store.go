@@ -233,6 +233,9 @@ func (db *DB) Inventory() *Inventory { return db.inventory }
 // Settings returns the settings that are edited at the page.
 func (db *DB) Settings() *Settings { return db.settings }
 
+// Audit is the log of who changed what.
+func (db *DB) Audit() *Audit { return &Audit{db} }
+
 // Stats is how the database fares.
 type Stats struct {
 	Commits  uint64 // transactions on disk

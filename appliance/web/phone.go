@@ -34,9 +34,10 @@ type accountPart struct {
 }
 
 type approveForm struct {
-	IP    string
-	Once  bool
-	Error string
+	IP     string
+	Once   bool
+	Error  string
+	Manage string // why something else was not done
 }
 
 func (s *Server) phone(w http.ResponseWriter, r *http.Request) {

@@ -52,6 +52,16 @@ func (s *Server) routes() []route {
 		{post, "/phones/{mac}/approve", member, s.approve},
 		{post, "/phones/{mac}/window", member, s.openWindow},
 		{post, "/phones/{mac}/resync", member, s.resync},
+		{post, "/phones/{mac}/manage", member, s.manage},
+		{get, "/enrol", member, s.enrol},
+		{post, "/enrol", member, s.enrolDo},
+		{get, "/enrol/events", stream, s.enrolEvents},
+		{get, "/enrol/sheets", member, s.sheets},
+		{post, "/enrol/sheets", member, s.uploadSheet},
+		{get, "/enrol/phones.csv", member, s.phoneSheet},
+		{get, "/enrol/actions", member, s.actions},
+		{get, "/enrol/actions/events", stream, s.actionsEvents},
+		{get, "/audit", member, s.audit},
 		{get, "/lines", member, s.lines},
 		{get, "/lines/new", member, s.newLine},
 		{post, "/lines", member, s.putLine},
@@ -90,6 +100,11 @@ func (s *Server) guarded(r route) http.Handler {
 			s.strange(w, req, r.access)
 			return
 		}
+		via := "page"
+		if r.access == data {
+			via = "api"
+		}
+		req = req.WithContext(api.WithActor(req.Context(), api.Actor{Name: "administrator", Via: via}))
 		if r.access != stream {
 			r.handler(w, req)
 			return

@@ -139,9 +139,19 @@ func (s *Server) handler() http.Handler {
 	return secured(s.recovered(s.hosts(origin.Handler(limited(api.Matched(mux, s.unmatched))))))
 }
 
+// bodyLimit is how much may be sent to a path: whole CSV files to a few.
+func bodyLimit(path string) int64 {
+	for _, prefix := range []string{"/enrol", api.Prefix + "/enrolment", api.Prefix + "/signins", api.Prefix + "/signouts", api.Prefix + "/restarts"} {
+		if strings.HasPrefix(path, prefix) {
+			return 2*api.MaxSheet + maxBody // the page sends it as a form
+		}
+	}
+	return maxBody
+}
+
 func limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path))
 		next.ServeHTTP(w, r)
 	})
 }

@@ -57,6 +57,12 @@ func TestWords(t *testing.T) {
 	for _, mode := range []string{"off", "watch", "inform", "relay", "phones", "serve"} {
 		used["mode."+mode], used["mode."+mode+"-hint"] = true, true
 	}
+	for _, do := range []string{"signout", "restart", "rotate", "locate", "retire", "forget", "replace"} {
+		used["done.managed-"+do] = true
+	}
+	for _, word := range []string{"kind-resync", "kind-restart", "state-queued", "state-asked", "state-fetched", "state-done", "state-failed"} {
+		used["actions."+word] = true
+	}
 	for _, verdict := range []string{"ok", "wrong", "nothing", "unproven"} {
 		used["verdict."+verdict] = true
 	}

@@ -6,18 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
 )
-
-// Notifier asks a phone to fetch its configuration again. Resync may wait for
-// the phone's answer for some seconds; an error says that it was not reached.
-// What becomes of it is put on the phone's story by whoever sends it.
-type Notifier interface {
-	Resync(a mac.Account) error
-}
 
 // Desk is what an administrator does. Each method returns when its change is
 // on disk and in force, or with an error that says in plain words why nothing
@@ -25,24 +19,45 @@ type Notifier interface {
 // goes on after the method returned, until [Desk.Close].
 type Desk struct {
 	*Directory
-	asks    *asker
+	actions *actions
 	opened  func(mac.Addr)
 	changed func()
+
+	confirmed chan confirmation
 }
 
 // NewDesk makes the desk of a directory. notify asks phones to fetch again,
 // opened allows a phone to fetch for a while, changed says that lines or
 // their accounts are not what they were. Each may be nil.
 func NewDesk(d *Directory, notify Notifier, opened func(mac.Addr), changed func()) *Desk {
-	return &Desk{Directory: d, asks: newAsker(notify), opened: opened, changed: changed}
+	return &Desk{Directory: d, actions: newActions(notify, d.tell, d.now), opened: opened, changed: changed, confirmed: make(chan confirmation, confirmLimit)}
 }
 
-// Close waits for the phones that are being asked, and asks no more. It
-// returns nil.
+// Close ends what phones are asked to do. It returns nil.
 func (d *Desk) Close() error {
-	d.asks.close()
+	d.actions.close()
 	return nil
 }
+
+// Ask has a phone asked to fetch again, or to restart, and returns the id of
+// the action, which goes on after that.
+func (d *Desk) Ask(a mac.Account, kind ActionKind) (int64, error) {
+	if _, ok := d.Account(a); !ok {
+		return 0, ErrUnknownAccount
+	}
+	return d.ask(a, kind), nil
+}
+
+// Actions returns what phones are being asked to do, and what became of the
+// last ones, newest first.
+func (d *Desk) Actions() []Action { return d.actions.list() }
+
+// Fetched takes note that a phone got whole the configuration that was rendered
+// for it then. It does not block.
+func (d *Desk) Fetched(m mac.Addr, rendered time.Time) { d.actions.fetched(m, rendered) }
+
+// Heard takes note that a phone was heard of by SIP. It does not block.
+func (d *Desk) Heard(m mac.Addr) { d.actions.heard(m) }
 
 // Approve vouches for a phone at an address: for good, or once, which lasts
 // until it was used or ten minutes. A phone that is not known yet is put into
@@ -123,6 +138,9 @@ func (d *Desk) PutLine(ctx context.Context, l Line) (Line, error) {
 		d.resync(d.OnLine(l.ID)...)
 	}
 	d.change()
+	if !l.Site && !d.Allowed(l) {
+		return l, d.enforce(ctx)
+	}
 	return l, nil
 }
 
@@ -184,19 +202,15 @@ func (d *Desk) deleteLine(ctx context.Context, id int64) ([]mac.Account, error) 
 	if l.Site {
 		return nil, fmt.Errorf("%s is the site line, the way out for emergency calls: make another line the site line first: %w", l.Name(), ErrInUse)
 	}
-	if err := d.store.DeleteLine(ctx, id); err != nil {
-		return nil, fmt.Errorf("remove line %s: %w", l.Name(), err)
-	}
 	off := d.OnLine(id)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.dropLine(id)
+	c := Change{DropLines: []int64{id}}
 	for _, a := range off {
-		if p, ok := d.phones[a.MAC]; ok {
-			if rec := p.account(a.Slot); rec != nil {
-				rec.LineID = 0
-			}
+		if rec, ok := d.Account(a); ok {
+			c.Accounts, c.DropGrant = append(c.Accounts, d.signedOut(rec)), append(c.DropGrant, a)
 		}
+	}
+	if _, err := d.apply(ctx, c); err != nil {
+		return nil, fmt.Errorf("remove line %s: %w", l.Name(), err)
 	}
 	return off, nil
 }
@@ -252,7 +266,24 @@ func (d *Desk) move(ctx context.Context, a mac.Account, lineID int64) (l Line, m
 	if rec, ok := d.Account(a); ok && rec.LineID == lineID {
 		return l, false, nil
 	}
-	if err := d.putAccount(ctx, a, func(r *AccountRecord) { r.LineID = lineID }); err != nil {
+	rec, acc, err := d.records(a)
+	if err != nil {
+		return l, false, fmt.Errorf("change the line of %v: %w", a, err)
+	}
+	c := Change{DropGrant: []mac.Account{a}}
+	if lineID == 0 {
+		c.Accounts = []AccountRecord{d.signedOut(acc)}
+	} else {
+		if !l.Site && !d.Allowed(l) {
+			return l, false, fmt.Errorf("change the line of %v: %w", a, ErrNotAllowed)
+		}
+		c.Accounts = []AccountRecord{d.signedIn(acc, lineID, "administrator")}
+		if rec.Enrolled.IsZero() { // who signs a phone in accepts it
+			rec.Enrolled = d.now()
+			c.Phones, c.DropCodes = []PhoneRecord{rec}, []mac.Addr{a.MAC}
+		}
+	}
+	if _, err := d.apply(ctx, c); err != nil {
 		return l, false, fmt.Errorf("change the line of %v: %w", a, err)
 	}
 	return l, true, nil
@@ -276,18 +307,30 @@ func (d *Desk) change() {
 func (d *Desk) resync(accounts ...mac.Account) {
 	asked := make(map[mac.Addr]bool)
 	for _, a := range accounts {
-		if asked[a.MAC] {
-			continue
+		if !asked[a.MAC] {
+			asked[a.MAC] = true
+			d.ask(a, Resync)
 		}
-		asked[a.MAC] = true
-		d.open(a.MAC)
-		try := []mac.Account{a}
-		s, _ := d.Summary(a.MAC)
-		for _, other := range s.Accounts {
-			if other.Account != a {
-				try = append(try, other.Account)
-			}
-		}
-		d.asks.ask(try)
 	}
+}
+
+// ask lets a phone fetch, and has it asked over this account or another one.
+func (d *Desk) ask(a mac.Account, kind ActionKind) int64 {
+	d.open(a.MAC)
+	try := []mac.Account{a}
+	s, _ := d.Summary(a.MAC)
+	for _, other := range s.Accounts {
+		if other.Account != a {
+			try = append(try, other.Account)
+		}
+	}
+	return d.actions.add(kind, try)
+}
+
+// fit brings a line into the form that is stored and checks that it can be.
+func (d *Directory) fit(l *Line) error {
+	*l = l.tidy()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return errors.Join(l.Validate(), d.clashes(*l))
 }

@@ -3,6 +3,7 @@ package enrol
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -162,7 +163,8 @@ func TestAssign(t *testing.T) {
 		t.Error("the extension of a line that is gone still rings")
 	}
 	want := []story.Code{story.LineAssigned, story.LineAssigned, story.LineAssigned, story.LineRemoved, story.LineRemoved}
-	if diff := gocmp.Diff(want, o.events); diff != "" {
+	steps := slices.DeleteFunc(slices.Clone(o.events), func(c story.Code) bool { return c == story.ActionDone })
+	if diff := gocmp.Diff(want, steps); diff != "" {
 		t.Errorf("story (-want +got):\n%s", diff)
 	}
 	for name, err := range map[string]error{
@@ -198,6 +200,9 @@ func TestDiskFirst(t *testing.T) {
 	if _, err := o.Enlist(ctx, sighting); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := o.Enlist(ctx, provision.Sighting{MAC: phoneMAC(2)}); err != nil {
+		t.Fatal(err)
+	}
 	l := o.line(t, Line{AOR: "sip:anna@example.com"})
 	other := o.line(t, Line{AOR: "sip:bob@example.com"})
 	if err := o.Assign(ctx, slot(1, 1), other.ID); err != nil {
@@ -217,7 +222,7 @@ func TestDiskFirst(t *testing.T) {
 	ip := mustAddr("192.0.2.50")
 	for name, err := range map[string]error{
 		"new line": putNew, "edit": putOld, "delete": o.DeleteLine(ctx, other.ID), "assign": o.Assign(ctx, slot(1, 2), l.ID),
-		"unassign": o.Unassign(ctx, slot(1, 1)), "rotate": o.Rotate(ctx, slot(1, 1)), "enrol": o.EnrolPhone(ctx, phoneMAC(1)),
+		"unassign": o.Unassign(ctx, slot(1, 1)), "rotate": o.Rotate(ctx, slot(1, 1)), "enrol": o.EnrolPhone(ctx, phoneMAC(2)),
 		"slots": o.SetSlots(ctx, phoneMAC(1), 4), "fewer slots": o.SetSlots(ctx, phoneMAC(1), 1), "language": o.SetLanguage(ctx, phoneMAC(1), "de"),
 		"approve": o.Approve(ctx, ip, phoneMAC(1), false), "disapprove": o.Disapprove(ctx, ip), "forget": o.Forget(ctx, phoneMAC(1)),
 	} {
@@ -255,6 +260,7 @@ func TestPhones(t *testing.T) {
 	}
 
 	t.Run("rotate", func(t *testing.T) {
+		spare, _ := o.Account(slot(1, 2))
 		if err := o.Rotate(ctx, slot(1, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +268,7 @@ func TestPhones(t *testing.T) {
 		if !ok || id.Password == before.Accounts[0].Password || len(id.Password) != passwordLength {
 			t.Error("the password is the old one")
 		}
-		if other, _ := o.Account(slot(1, 2)); other.Password != before.Accounts[1].Password || other.LineID != l.ID {
+		if other, _ := o.Account(slot(1, 2)); other != spare || other.LineID != l.ID {
 			t.Error("another account changed")
 		}
 	})

@@ -43,6 +43,12 @@ type Directory struct {
 	dial   map[string]int64 // by dialKey of number, extension and user part
 	bound  map[netip.Addr]BoundAddress
 	once   map[netip.Addr]BoundAddress // Since is when it was approved
+
+	codes    map[mac.Addr]Code
+	failures []Failure // those of the last day
+	grants   map[mac.Account]Grant
+	site     Policy
+	pepper   []byte // does not change
 }
 
 // phone is one entry; its fields change under Directory.mu only.
@@ -70,6 +76,14 @@ func NewDirectory(ctx context.Context, store Store, record func(mac.Addr, story.
 		dial:   make(map[string]int64, 3*len(inv.Lines)),
 		bound:  make(map[netip.Addr]BoundAddress, len(inv.Addresses)),
 		once:   make(map[netip.Addr]BoundAddress),
+		codes:  make(map[mac.Addr]Code, len(inv.Codes)), failures: inv.Failures,
+		grants: make(map[mac.Account]Grant, len(inv.Grants)), site: inv.Site, pepper: inv.Pepper,
+	}
+	for _, c := range inv.Codes {
+		d.codes[c.MAC] = c
+	}
+	for _, g := range inv.Grants {
+		d.grants[g.Account] = g
 	}
 	for _, p := range inv.Phones {
 		d.phones[p.MAC] = &phone{rec: p, noted: p.LastSeen}
@@ -147,6 +161,9 @@ func (d *Directory) render(p *phone) provision.Phone {
 		r := provision.Account{Account: a.Account, Username: a.Username, Password: a.Password, Label: NobodyLabel}
 		if l, ok := d.lines[a.LineID]; ok {
 			r.Label, r.Number = l.Name(), cmp.Or(l.Number, l.Extension)
+			if out.Language == "" {
+				out.Language = l.Policy.over(d.site).Language
+			}
 		}
 		out.Accounts = append(out.Accounts, r)
 	}
@@ -189,7 +206,10 @@ func (d *Directory) addresses() map[mac.Addr]netip.Addr {
 func (d *Directory) summary(p *phone, addresses map[mac.Addr]netip.Addr) PhoneSummary {
 	s := PhoneSummary{PhoneRecord: p.rec, Address: addresses[p.rec.MAC]}
 	for _, a := range p.accounts {
-		sum := AccountSummary{Account: a.Account, Username: a.Username, LineID: a.LineID}
+		sum := AccountSummary{
+			Account: a.Account, Username: a.Username, LineID: a.LineID, Phase: p.phase(a), Location: a.Location,
+			SignedIn: a.SignedIn, SignedOut: a.SignedOut, By: a.By, Pending: a.OldPassword != "",
+		}
 		if l, ok := d.lines[a.LineID]; ok {
 			sum.Name, sum.Number = l.Name(), cmp.Or(l.Number, l.Extension)
 		}

@@ -226,9 +226,16 @@ func (d *Directory) unbind(ip netip.Addr) {
 func (d *Directory) forget(m mac.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.forgetLocked(m)
+}
+
+// forgetLocked is forget while d.mu is held.
+func (d *Directory) forgetLocked(m mac.Addr) {
+	delete(d.codes, m)
 	if p, ok := d.phones[m]; ok {
 		for _, a := range p.accounts {
 			delete(d.users, a.Username)
+			delete(d.grants, a.Account)
 		}
 	}
 	delete(d.phones, m)

@@ -42,3 +42,14 @@ func newPassword() string {
 		}
 	}
 }
+
+// rotate gives an account a new device password. The old one stays good until
+// the phone was seen with the new one, so that a phone which is offline now is
+// not locked out. While that is awaited nothing changes: the phone may hold
+// either.
+func (a *AccountRecord) rotate() {
+	if a.OldPassword != "" {
+		return
+	}
+	a.OldPassword, a.Password = a.Password, newPassword()
+}

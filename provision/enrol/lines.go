@@ -104,6 +104,7 @@ func (l Line) tidy() Line {
 	l.Number = withoutSigns(l.Number)
 	l.Extension = strings.TrimSpace(l.Extension)
 	l.AuthUser = strings.TrimSpace(l.AuthUser)
+	l.User = strings.TrimSpace(l.User)
 	return l
 }
 
@@ -123,6 +124,10 @@ func (l Line) Validate() error {
 	// The password itself is never repeated.
 	f.check(len(l.AuthPassword) <= maxText && !strings.ContainsFunc(l.AuthPassword, unicode.IsControl) && utf8.ValidString(l.AuthPassword),
 		"password at the gateway: use up to %d printable characters", maxText)
+	f.check(printable(l.User) && !strings.ContainsAny(l.User, " ,;"), "user %q: use up to %d printable characters without spaces", l.User, maxText)
+	if err := l.Policy.Validate(); err != nil {
+		f = append(f, err)
+	}
 	f.check(l.AuthUser != "" || l.AuthPassword == "", "user name at the gateway: there is a password, so give the user name too")
 	return errors.Join(f...)
 }
@@ -142,6 +147,9 @@ func (d *Directory) clashes(l Line) error {
 		}
 	}
 	for id, other := range d.lines {
+		if id != l.ID && l.User != "" && strings.EqualFold(other.User, l.User) {
+			f = append(f, fmt.Errorf("user %s has the line of %s already: %w, %w", l.User, other.Name(), ErrInvalid, ErrConflict))
+		}
 		if l.Site && other.Site && id != l.ID {
 			f = append(f, fmt.Errorf("%s is the site line already, and there is one only: %w, %w", other.Name(), ErrInvalid, ErrConflict))
 		}

@@ -15,7 +15,13 @@ func (d *Desk) EnrolPhone(ctx context.Context, m mac.Addr) error {
 		return nil
 	}
 	err := d.inTurn(ctx, m, func() error {
-		return d.putPhone(ctx, m, func(p *PhoneRecord) { p.Enrolled = d.now() })
+		rec, _, err := d.records(mac.Account{MAC: m, Slot: 1})
+		if err != nil {
+			return err
+		}
+		rec.Enrolled = d.now()
+		_, err = d.apply(ctx, Change{Phones: []PhoneRecord{rec}, DropCodes: []mac.Addr{m}})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("enrol %v: %w", m, err)
@@ -27,8 +33,7 @@ func (d *Desk) EnrolPhone(ctx context.Context, m mac.Addr) error {
 // SetLanguage chooses the language of one phone (ISO 639-1); empty means the
 // site's.
 func (d *Desk) SetLanguage(ctx context.Context, m mac.Addr, language string) error {
-	small := func(i int) bool { return language[i] >= 'a' && language[i] <= 'z' }
-	if language != "" && (len(language) != 2 || !small(0) || !small(1)) {
+	if language != "" && !isLanguage(language) {
 		return fmt.Errorf("language %q: write two small letters, such as de: %w", language, ErrInvalid)
 	}
 	err := d.inTurn(ctx, m, func() error {
@@ -98,10 +103,15 @@ func (d *Desk) setSlots(ctx context.Context, m mac.Addr, n int) error {
 }
 
 // Rotate gives an account a new device password and asks the phone to fetch
-// it. Until it has, its next registration is refused.
+// it. The one before stays good until the phone was seen with the new one.
 func (d *Desk) Rotate(ctx context.Context, a mac.Account) error {
 	err := d.inTurn(ctx, a.MAC, func() error {
-		return d.putAccount(ctx, a, func(r *AccountRecord) { r.Password = newPassword() })
+		return d.putAccount(ctx, a, func(r *AccountRecord) {
+			if r.OldPassword == "" {
+				r.OldPassword = r.Password
+			}
+			r.Password = newPassword()
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("new device password of %v: %w", a, err)

@@ -3,7 +3,6 @@ package enrol
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -24,6 +23,10 @@ type memory struct {
 	lines    map[int64]Line
 	bound    map[netip.Addr]BoundAddress
 	seen     map[mac.Addr]int
+	codes    map[mac.Addr]Code
+	failures []Failure
+	grants   map[mac.Account]Grant
+	site     Policy
 	next     int64
 	writes   int
 	fail     error
@@ -34,6 +37,7 @@ func newMemory() *memory {
 	return &memory{
 		phones: make(map[mac.Addr]PhoneRecord), accounts: make(map[mac.Account]AccountRecord), lines: make(map[int64]Line),
 		bound: make(map[netip.Addr]BoundAddress), seen: make(map[mac.Addr]int),
+		codes: make(map[mac.Addr]Code), grants: make(map[mac.Account]Grant),
 	}
 }
 
@@ -57,6 +61,8 @@ func (m *memory) Inventory(context.Context) (Inventory, error) {
 	inv := Inventory{
 		Phones: slices.Collect(maps.Values(m.phones)), Accounts: slices.Collect(maps.Values(m.accounts)),
 		Lines: slices.Collect(maps.Values(m.lines)), Addresses: slices.Collect(maps.Values(m.bound)),
+		Codes: slices.Collect(maps.Values(m.codes)), Failures: slices.Clone(m.failures), Grants: slices.Collect(maps.Values(m.grants)), Site: m.site,
+		Pepper: []byte("pepper of a test"),
 	}
 	slices.SortFunc(inv.Lines, func(a, b Line) int { return cmp.Compare(a.ID, b.ID) })
 	return inv, m.fail
@@ -103,16 +109,72 @@ func (m *memory) PutLine(_ context.Context, l Line) (int64, error) {
 	return l.ID, err
 }
 
-func (m *memory) DeleteLine(_ context.Context, id int64) error {
-	return m.write(func() {
-		delete(m.lines, id)
-		for k, a := range m.accounts {
-			if a.LineID == id {
-				a.LineID = 0
-				m.accounts[k] = a
+func (m *memory) Apply(_ context.Context, c Change) (map[int64]int64, error) {
+	ids := make(map[int64]int64)
+	err := m.write(func() {
+		for _, l := range c.Lines {
+			from := l.ID
+			if l.ID <= 0 {
+				m.next++
+				l.ID = m.next
+			}
+			ids[from] = l.ID
+			m.lines[l.ID] = l
+		}
+		real := func(id int64) int64 {
+			if id < 0 {
+				return ids[id]
+			}
+			return id
+		}
+		for _, p := range c.Phones {
+			m.phones[p.MAC] = p
+		}
+		for _, a := range c.Accounts {
+			a.LineID = real(a.LineID)
+			m.accounts[a.Account] = a
+		}
+		for _, a := range c.DropCodes {
+			delete(m.codes, a)
+		}
+		for _, code := range c.Codes {
+			code.LineID = real(code.LineID)
+			m.codes[code.MAC] = code
+		}
+		m.applyRest(c)
+	})
+	return ids, err
+}
+
+func (m *memory) applyRest(c Change) {
+	for _, a := range c.Forgive {
+		for i := range m.failures {
+			if m.failures[i].MAC == a {
+				m.failures[i].MAC = mac.Addr{}
 			}
 		}
-	})
+	}
+	m.failures = append(m.failures, c.Failures...)
+	for _, a := range c.DropGrant {
+		delete(m.grants, a)
+	}
+	for _, g := range c.Grants {
+		m.grants[g.Account] = g
+	}
+	for _, id := range c.DropLines {
+		delete(m.lines, id)
+	}
+	for _, a := range c.Drop {
+		delete(m.phones, a)
+		delete(m.codes, a)
+		maps.DeleteFunc(m.accounts, func(k mac.Account, _ AccountRecord) bool { return k.MAC == a })
+		maps.DeleteFunc(m.grants, func(k mac.Account, _ Grant) bool { return k.MAC == a })
+		maps.DeleteFunc(m.bound, func(_ netip.Addr, b BoundAddress) bool { return b.MAC == a })
+	}
+}
+
+func (m *memory) PutSitePolicy(_ context.Context, p Policy) error {
+	return m.write(func() { m.site = p })
 }
 
 func (m *memory) PutAddress(_ context.Context, b BoundAddress) error {
@@ -146,19 +208,35 @@ type office struct {
 	changed int
 }
 
-func (o *office) Resync(a mac.Account) error {
+func (o *office) Resync(a mac.Account, _ bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.resyncs = append(o.resyncs, a)
 	if o.away[a] {
-		return errors.New("not registered")
+		return ErrOffline
 	}
 	return nil
 }
 
-// asked waits until nobody is being asked, and returns who was.
+func (o *office) InCall(mac.Addr) bool { return false }
+
+func (o *office) Alive(mac.Account) error { return nil }
+
+// asked lets every phone that was asked fetch and be heard of, until nobody is
+// being asked, and returns who was.
 func (o *office) asked() []mac.Account {
-	o.asks.wg.Wait()
+	for busy := true; busy; {
+		busy = false
+		for _, a := range o.Actions() {
+			if a.Over() || a.Why != "" {
+				continue
+			}
+			busy = true
+			o.Fetched(a.Account.MAC, o.now())
+			o.Heard(a.Account.MAC)
+		}
+		time.Sleep(time.Millisecond)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	slices.SortFunc(o.resyncs, mac.Account.Compare)

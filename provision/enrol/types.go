@@ -34,6 +34,16 @@ type Line struct {
 	Extension    string // digits only; may be empty
 	AuthUser     string // digest user at the gateway; empty: no registration of its own
 	AuthPassword string // never leaves the box, never shown
+	// User is who signs in to the line, as the identity provider and sheets
+	// name the person; any case. Empty: nobody by name.
+	User string
+	// PIN is the argon2id hash of what the user types to pair a phone where
+	// there is no identity provider. Empty: no pairing by PIN.
+	PIN string
+	// Source is the key of the line at the gateway's line API; empty: it was
+	// written here.
+	Source string
+	Policy Policy
 	// Site marks the site line, of which there is one at most.
 	Site bool
 }
@@ -58,7 +68,14 @@ type AccountRecord struct {
 	mac.Account
 	Username string
 	Password string // sealed by the store
-	LineID   int64  // 0: nobody is signed in
+	// OldPassword is the one before; it is good until the phone was seen with
+	// the new one. Empty: the phone has the new one.
+	OldPassword string
+	LineID      int64     // 0: nobody is signed in
+	Location    string    // where the phone of this account stands
+	SignedIn    time.Time // last time; zero: never
+	SignedOut   time.Time // last time; zero: never
+	By          string    // who signed in, empty if nobody is
 }
 
 // BoundAddress is an address that an administrator vouched for. A phone has
@@ -76,6 +93,11 @@ type Inventory struct {
 	Accounts  []AccountRecord
 	Lines     []Line
 	Addresses []BoundAddress
+	Codes     []Code
+	Failures  []Failure // wrong codes that still weigh
+	Grants    []Grant
+	Site      Policy
+	Pepper    []byte // secret that verification codes are hashed with, always the same
 }
 
 // Store is where the inventory outlives the process. Each method but Seen
@@ -94,12 +116,15 @@ type Store interface {
 	PutAccount(ctx context.Context, a AccountRecord) error
 	// PutLine writes a line and returns its id; id 0 makes a new one.
 	PutLine(ctx context.Context, l Line) (int64, error)
-	// DeleteLine removes a line and takes its accounts off it.
-	DeleteLine(ctx context.Context, id int64) error
 	// PutAddress writes a bound address, the only one of its phone.
 	PutAddress(ctx context.Context, b BoundAddress) error
 	// DeleteAddress forgets a bound address.
 	DeleteAddress(ctx context.Context, ip netip.Addr) error
+	// Apply writes a change, and returns the ids of new lines by those that
+	// stood for them.
+	Apply(ctx context.Context, c Change) (map[int64]int64, error)
+	// PutSitePolicy writes the policy of the site.
+	PutSitePolicy(ctx context.Context, p Policy) error
 	// Seen notes when a phone was last heard of. It returns at once.
 	Seen(m mac.Addr, at time.Time)
 }
@@ -113,9 +138,15 @@ type PhoneSummary struct {
 
 // AccountSummary is an account as a list shows it. It holds no secret.
 type AccountSummary struct {
-	Account  mac.Account
-	Username string
-	LineID   int64 // 0: nobody is signed in
-	Name     string
-	Number   string
+	Account   mac.Account
+	Username  string
+	LineID    int64 // 0: nobody is signed in
+	Name      string
+	Number    string
+	Phase     Phase
+	Location  string
+	SignedIn  time.Time
+	SignedOut time.Time
+	By        string // who signed in
+	Pending   bool   // a new device identity was not seen with the phone yet
 }

@@ -20,6 +20,14 @@ type Content interface {
 	io.Closer
 }
 
+// Whole is a [Content] that wants to know that all of it was acknowledged.
+type Whole interface {
+	Content
+	// Whole is called once, before Close, if the client has got the last
+	// block. It must not block.
+	Whole()
+}
+
 // Handler says what becomes of requests. Its methods may block for a while;
 // they are called from a bounded number of goroutines. An error that is no
 // *Error is told as "busy, try later".
@@ -362,6 +370,9 @@ func (s *Server) packet(ctx context.Context, from netip.AddrPort, p []byte) {
 	switch op {
 	case opAck:
 		send, ended, err := t.acked(block)
+		if w, ok := t.content.(Whole); ok && ended && err == nil {
+			w.Whole()
+		}
 		s.follow(from, t, send, ended, err)
 	case opData:
 		send, whole, err := t.arrived(block, p[4:])

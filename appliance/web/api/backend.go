@@ -21,6 +21,7 @@ type Backend interface {
 	Lines
 	Calls
 	Desk
+	Enrolment
 	Network
 	Addresses
 	Doctor

@@ -211,19 +211,24 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		return res, nil
 	}
 	defer func() { _ = res.Body.Close() }()
+	return nil, fault(res)
+}
+
+// fault is the error of a response that is none of success.
+func fault(res *http.Response) error {
 	var e Error
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxBody)).Decode(&e); err != nil || e.Detail == "" {
-		return nil, fmt.Errorf("patchbay answered %s", res.Status)
+		return fmt.Errorf("patchbay answered %s", res.Status)
 	}
 	switch res.StatusCode {
 	case http.StatusNotFound:
-		return nil, ErrNotFound
+		return ErrNotFound
 	case http.StatusUnprocessableEntity:
-		return nil, &Invalid{Field: e.Field, Text: e.Detail}
+		return &Invalid{Field: e.Field, Text: e.Detail}
 	case http.StatusConflict:
-		return nil, ErrOffline
+		return ErrOffline
 	default:
-		return nil, errors.New(e.Detail)
+		return errors.New(e.Detail)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -162,6 +163,75 @@ func (f *fake) ApproveAddress(_ context.Context, ip netip.Addr, m mac.Addr, once
 }
 func (f *fake) OpenWindow(_ context.Context, m mac.Addr) error { return f.note("window %v", m) }
 func (f *fake) Resync(_ context.Context, a mac.Account) error  { return f.note("resync %v", a) }
+
+func (f *fake) Waiting(context.Context) ([]WaitingPhone, error) {
+	if f.empty {
+		return nil, nil
+	}
+	p := f.phone()
+	return []WaitingPhone{{MAC: other, Vendor: p.Vendor, Model: p.Model, IP: p.IP, SwitchPort: "Gi1/0/7", Since: at, Onboarded: true, CodeExpires: at.Add(time.Hour)}}, f.note("waiting")
+}
+
+func (f *fake) Enrol(_ context.Context, e EnrolEdit) error {
+	return f.note("enrol %v at %q", e.Phones, e.Location)
+}
+func (f *fake) Retire(_ context.Context, m mac.Addr) error    { return f.note("retire %v", m) }
+func (f *fake) Forget(_ context.Context, m mac.Addr) error    { return f.note("forget %v", m) }
+func (f *fake) Rotate(_ context.Context, a mac.Account) error { return f.note("rotate %v", a) }
+func (f *fake) WithdrawCode(_ context.Context, m mac.Addr) error {
+	return f.note("withdraw %v", m)
+}
+
+func (f *fake) IssueCodes(_ context.Context, e CodeEdit) ([]IssuedCode, error) {
+	return []IssuedCode{{MAC: e.Phones[0], Code: "12345670", Dial: "*55*12345670", Expires: at.Add(time.Hour)}}, f.note("codes %v for %d hours", e.Phones, e.Hours)
+}
+
+func (f *fake) EnrolSheet(_ context.Context, text []byte, dry bool) (SheetReport, error) {
+	return f.sheet("enrol", text, dry)
+}
+
+func (f *fake) SignInSheet(_ context.Context, text []byte, dry bool) (SheetReport, error) {
+	return f.sheet("sign in", text, dry)
+}
+
+// sheet finds a fault in a file with the word bad.
+func (f *fake) sheet(what string, text []byte, dry bool) (SheetReport, error) {
+	rep := SheetReport{Rows: []SheetRow{{Row: 2, Device: known.String(), OK: true, Reason: "enrol", Text: "will be enrolled"}}, Applied: !dry}
+	if strings.Contains(string(text), "bad") {
+		rep.Rows = append(rep.Rows, SheetRow{Row: 3, Device: "bad", Reason: "mac-invalid", Text: "not a MAC address"})
+		rep.Faults, rep.Applied = 1, false
+	}
+	return rep, f.note("%s sheet of %d bytes, dry %v", what, len(text), dry)
+}
+
+func (f *fake) PhoneSheet(_ context.Context, w io.Writer, waiting bool) error {
+	_, _ = io.WriteString(w, "MAC ID\r\n")
+	return f.note("phone sheet, waiting %v", waiting)
+}
+func (f *fake) SignOut(_ context.Context, a []mac.Account) error { return f.note("sign out %v", a) }
+func (f *fake) Restart(_ context.Context, a []mac.Account) error { return f.note("restart %v", a) }
+func (f *fake) SetLocation(_ context.Context, a mac.Account, location string) error {
+	return f.note("%v at %q", a, location)
+}
+
+func (f *fake) Replace(_ context.Context, from, to mac.Addr) error {
+	return f.note("replace %v by %v", from, to)
+}
+
+func (f *fake) Actions(context.Context) ([]Action, error) {
+	if f.empty {
+		return nil, nil
+	}
+	return []Action{{ID: 3, Account: mac.Account{MAC: known, Slot: 1}, Kind: "resync", State: "queued", Text: "somebody talks on it", Created: at, Changed: at}}, nil
+}
+
+func (f *fake) Audit(_ context.Context, before int64, limit int, target string) ([]AuditEntry, error) {
+	if f.empty {
+		return nil, nil
+	}
+	list := []AuditEntry{{ID: 2, Time: at, Actor: "administrator", Via: "cli", Action: "enrol", Target: known.String()}, {ID: 1, Time: at, Actor: "box", Via: "box", Action: "sign-out", Fault: "not found"}}
+	return list[:min(limit, len(list))], f.note("audit before %d of %q", before, target)
+}
 
 func (f *fake) ServeAnyway(_ context.Context, name string) error { return f.note("serve %v", name) }
 

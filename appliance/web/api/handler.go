@@ -57,6 +57,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 	routes = append(routes, h.serverRoutes()...)
 	routes = append(routes, h.interfaceRoutes()...)
 	routes = append(routes, h.leaseRoutes()...)
+	routes = append(routes, h.enrolmentRoutes()...)
 	routes = append(routes, Route{Method: http.MethodGet, Path: "/doctor", Handler: h.do(h.doctor)})
 	for i := range routes {
 		routes[i].Path = Prefix + routes[i].Path
@@ -116,9 +117,12 @@ type handler struct {
 type operation func(r *http.Request) (status int, body any, err error)
 
 // do turns an operation into a handler: limits, errors, JSON.
-func (h *handler) do(op operation) http.HandlerFunc {
+func (h *handler) do(op operation) http.HandlerFunc { return h.within(maxBody, op) }
+
+// within is do for requests of up to so many bytes.
+func (h *handler) within(limit int64, op operation) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		status, body, err := op(r)
 		if err != nil {
 			h.fail(w, r, err)

@@ -136,7 +136,7 @@ func judged(next http.Handler) http.Handler {
 			WriteError(w, http.StatusForbidden, "run the command as root or as the user that patchbay runs as", "")
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(WithActor(r.Context(), Actor{Name: "administrator", Via: "cli"})))
 	})
 }
 

@@ -207,6 +207,12 @@ type Phone struct {
 	Accounts  []Account  `json:"accounts"`
 	FirstSeen time.Time  `json:"first_seen,omitzero"`
 	LastSeen  time.Time  `json:"last_seen,omitzero"`
+	Enrolled  time.Time  `json:"enrolled,omitzero"` // zero: it waits on activation
+	// Stale: not heard of for 14 days, or for 30 if somebody is signed in.
+	Stale bool `json:"stale"`
+	// NoEmergency: it never registered here, so it can't call the emergency
+	// services through this box.
+	NoEmergency bool `json:"no_emergency"`
 }
 
 // Account is one SIP identity of a phone.
@@ -220,6 +226,16 @@ type Account struct {
 	// FlowLost: the connection is gone; calls are refused until the phone
 	// comes back by itself.
 	FlowLost bool `json:"flow_lost,omitempty"`
+	// Phase is how far it has come in the organisation: waiting, enrolled,
+	// signed-in, signed-out.
+	Phase     string    `json:"phase"`
+	Location  string    `json:"location,omitempty"`
+	SignedIn  time.Time `json:"signed_in,omitzero"`
+	SignedOut time.Time `json:"signed_out,omitzero"`
+	By        string    `json:"by,omitempty"` // who signed in
+	// IdentityPending: it has a new device password that the phone was not
+	// seen with yet; the one before is still good.
+	IdentityPending bool `json:"identity_pending,omitempty"`
 }
 
 // LineRef names a line.
