@@ -119,7 +119,7 @@ func (f *findings) neighbors(l LAN, all []api.Neighbor, listening bool) {
 		}
 	}
 	if !found {
-		f.add("neighbor", l.Interface, api.CheckNote, "no switch told by LLDP who it is", "nothing to do; LLDP on the switch would name its port here, and tell phones their VLAN")
+		f.add("neighbor", l.Interface, api.CheckNote, "no switch told by LLDP or CDP who it is", "nothing to do; LLDP on the switch would name its port here, and tell phones their VLAN")
 	}
 }
 

@@ -30,7 +30,7 @@ func (a *Appliance) neighbors() []api.Neighbor {
 		for _, n := range l.Neighbors() {
 			v := api.Neighbor{
 				Interface: l.Interface(), Chassis: n.Chassis, Port: n.Port, PortText: n.PortText, System: n.SystemName, SystemText: n.SystemText,
-				Management: n.Management, VLAN: n.VLAN, VLANName: n.VLANName, Location: n.Location, Seen: n.Seen, Expires: n.Expires,
+				Management: n.Management, VLAN: n.VLAN, VLANName: n.VLANName, Location: n.Location, CDP: n.CDP, Seen: n.Seen, Expires: n.Expires,
 			}
 			if n.Voice.Known {
 				v.Voice = &api.VoiceVLAN{VLAN: n.Voice.VLAN, Tagged: n.Voice.Tagged, Priority: n.Voice.Priority, DSCP: n.Voice.DSCP}

@@ -28,6 +28,7 @@ type Neighbor struct {
 	VLANName   string // of that VLAN, or of the only one that was named
 	Voice      VoicePolicy
 	Location   string // civic address, coordinates or emergency number (LLDP-MED)
+	CDP        bool   // heard by CDP, for the switch does not speak LLDP
 	Seen       time.Time
 	Expires    time.Time
 }

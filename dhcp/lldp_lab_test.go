@@ -24,7 +24,7 @@ func labLLDP(t *testing.T) {
 		t.Fatal(err)
 	}
 	sock := filepath.Join(dir, "sock")
-	startClient(t, "lldpd", "-d", "-I", lanIf, "-M", "4", "-u", sock)
+	startClient(t, "lldpd", "-d", "-I", lanIf, "-M", "4", "-ccccc", "-l", "-u", sock) // and CDP, although nobody speaks it
 	cli := func(args ...string) string {
 		out, _ := exec.Command("lldpcli", append([]string{"-u", sock}, args...)...).CombinedOutput()
 		return string(out)
@@ -60,6 +60,16 @@ func labLLDP(t *testing.T) {
 	if n.Location != "DE, Bonn, Weg" {
 		t.Errorf("location %q", n.Location)
 	}
+	until("the same by CDP", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, n := range l.neighbors {
+			if n.CDP && n.Chassis != "" && n.Port == lanIf && n.SystemText != "" {
+				return true
+			}
+		}
+		return false
+	})
 	until("what lldpd hears", func() bool {
 		out := cli("show", "neighbors", "details")
 		for _, want := range []string{"office-12", "Patchbay", "192.0.2.1", boxIf, "Generic Endpoint"} {

@@ -55,6 +55,8 @@ type LLDP struct {
 	open func(iface string) (opened, error)
 	log  *slog.Logger
 
+	openCDP func(iface string) (opened, error)
+
 	mu        sync.Mutex
 	neighbors map[[2]string]Neighbor // by chassis and port
 	fault     error
@@ -67,7 +69,7 @@ func NewLLDP(cfg LLDPConfig, log *slog.Logger) *LLDP {
 		cfg.Tick = func() {}
 	}
 	return &LLDP{
-		cfg: cfg, open: openLLDP, neighbors: make(map[[2]string]Neighbor),
+		cfg: cfg, open: openLLDP, openCDP: openCDP, neighbors: make(map[[2]string]Neighbor),
 		log: log.With("component", "lldp", "interface", cfg.Interface),
 	}
 }
@@ -79,6 +81,7 @@ func (l *LLDP) String() string { return "lldp " + l.cfg.Interface }
 func (l *LLDP) Interface() string { return l.cfg.Interface }
 
 // Neighbors returns who was heard and has not expired, by chassis and port.
+// Whoever speaks CDP only is listed if nobody speaks LLDP.
 // On a port of a switch that is one; a switch without management lets through
 // what several say.
 func (l *LLDP) Neighbors() []Neighbor {
@@ -86,12 +89,17 @@ func (l *LLDP) Neighbors() []Neighbor {
 	defer l.mu.Unlock()
 	now := time.Now()
 	var out []Neighbor
+	spoken := false
 	for key, n := range l.neighbors {
 		if !now.Before(n.Expires) {
 			delete(l.neighbors, key)
 			continue
 		}
 		out = append(out, n)
+		spoken = spoken || !n.CDP
+	}
+	if spoken { // most switches that speak CDP speak LLDP too
+		out = slices.DeleteFunc(out, func(n Neighbor) bool { return n.CDP })
 	}
 	slices.SortFunc(out, func(a, b Neighbor) int {
 		return strings.Compare(a.Chassis+"\x00"+a.Port, b.Chassis+"\x00"+b.Port)
@@ -108,6 +116,9 @@ func (l *LLDP) Fault() error {
 
 // Run hears and tells until ctx ends, then says good-bye. It returns nil.
 func (l *LLDP) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { l.hearCDP(ctx) })
+	defer wg.Wait()
 	for {
 		err := l.session(ctx)
 		if ctx.Err() != nil {
@@ -203,12 +214,17 @@ func (l *LLDP) hear(frame []byte, own mac.Addr, now time.Time) bool {
 		l.log.Debug("frame ignored", "err", err)
 		return false
 	}
+	return l.keep(n)
+}
+
+// keep takes in what a neighbour said and reports whether it is somebody new.
+func (l *LLDP) keep(n Neighbor) bool {
 	key := [2]string{n.Chassis, n.Port}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, known := l.neighbors[key]
 	switch {
-	case !now.Before(n.Expires): // it says good-bye
+	case !n.Seen.Before(n.Expires): // it says good-bye
 		delete(l.neighbors, key)
 		return false
 	case !known && len(l.neighbors) >= maxNeighbors:

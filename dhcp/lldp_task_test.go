@@ -99,6 +99,7 @@ func runLLDP(t *testing.T, f func(l *LLDP, m *memLLDP)) {
 	synctest.Test(t, func(t *testing.T) {
 		m, ticks := newMemLLDP(), 0
 		l := NewLLDP(LLDPConfig{Interface: "eth1", Address: serverIP, Name: "office-12", Text: "Patchbay", Tick: func() { ticks++ }}, slog.New(slog.DiscardHandler))
+		l.openCDP = noCDP
 		l.open = func(string) (opened, error) { return opened{m, mac1, 7}, nil }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -211,6 +212,7 @@ func TestLLDPSocketLost(t *testing.T) {
 		m, fault := newMemLLDP(), errors.New("no such device")
 		var there atomic.Bool
 		l := NewLLDP(LLDPConfig{Interface: "eth1"}, slog.New(slog.DiscardHandler))
+		l.openCDP = noCDP
 		l.open = func(string) (opened, error) {
 			if !there.Load() {
 				return opened{}, fault
@@ -241,3 +243,6 @@ func TestLLDPSocketLost(t *testing.T) {
 		}
 	})
 }
+
+// noCDP is an interface without CDP.
+func noCDP(string) (opened, error) { return opened{}, errors.New("no such socket") }

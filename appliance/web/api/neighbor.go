@@ -21,6 +21,7 @@ type Neighbor struct {
 	VLANName   string     `json:"vlan_name,omitempty"`
 	Voice      *VoiceVLAN `json:"voice,omitempty"`
 	Location   string     `json:"location,omitempty"`
+	CDP        bool       `json:"cdp,omitempty"` // heard by CDP, for the switch does not speak LLDP
 	Seen       time.Time  `json:"seen"`
 	Expires    time.Time  `json:"expires"`
 }
