@@ -30,6 +30,7 @@ import (
 	"patchbay/provision"
 	"patchbay/provision/enrol"
 	"patchbay/sipedge"
+	"patchbay/sipedge/hep"
 	"patchbay/systemd"
 )
 
@@ -77,6 +78,7 @@ type Appliance struct {
 	uplink    *sipedge.TLSUplink // nil: no gateway
 	sip       *sipedge.Server
 	settings  *sipedge.Settings // what the users of lines want
+	hep       *hep.Exporter     // nil: no capture server
 	provision *provision.Server
 	page      *web.Server
 	mdns      []*mdns.Responder
@@ -249,7 +251,8 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 }
 
 func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
-	cfg := sipedge.EndpointConfig{Realm: "patchbay", Expires: a.cfg.SIP.Expires, Now: a.now, Tick: a.watchdog.Loop("sip")}
+	a.buildCapture()
+	cfg := sipedge.EndpointConfig{Tap: a.tap(), Realm: "patchbay", Expires: a.cfg.SIP.Expires, Now: a.now, Tick: a.watchdog.Loop("sip")}
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.SIP.Port))
 	}
@@ -293,7 +296,7 @@ func (a *Appliance) buildUplink(context.Context) error {
 	if g.Address == "" {
 		return nil
 	}
-	cfg := sipedge.UplinkConfig{Address: g.Address, ServerName: g.ServerName, Domain: g.Domain, Local: g.Local, Tick: a.watchdog.Loop("uplink")}
+	cfg := sipedge.UplinkConfig{Tap: a.tap(), Address: g.Address, ServerName: g.ServerName, Domain: g.Domain, Local: g.Local, Tick: a.watchdog.Loop("uplink")}
 	if g.CA != "" {
 		text, err := os.ReadFile(g.CA)
 		if err != nil {
@@ -337,7 +340,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink
 	}
-	a.sip, err = sipedge.NewServer(cfg, a.endpoint, accounts{a.directory}, uplink, a.db.Calls(), a.record, a.log)
+	a.sip, err = sipedge.NewServer(cfg, a.endpoint, accounts{a.directory}, uplink, a.callStore(), a.record, a.log)
 	return err
 }
 
@@ -524,6 +527,9 @@ func (a *Appliance) tasks() (front, base []Task) {
 	}
 	if a.uplink != nil {
 		base = append(base, a.uplink)
+	}
+	if a.hep != nil {
+		base = append(base, a.hep)
 	}
 	base = append(base, a.db.Task(a.watchdog.Loop("store")), a.watchdog)
 	return front, base

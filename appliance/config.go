@@ -28,6 +28,7 @@ type Config struct {
 	Media     Media     `toml:"media"`
 	Gateway   Gateway   `toml:"gateway"`
 	SiteLine  SiteLine  `toml:"site_line"`
+	HEP       HEP       `toml:"hep"`
 	Page      Page      `toml:"page"`
 
 	DHCPRules []DHCPRule `toml:"dhcp_rule"`
@@ -264,6 +265,9 @@ func (c *Config) Validate() error {
 	c.validateRules(&v)
 	v.check(c.Provision.HTTPPort != 0, "provision.http_port", "0", "write 80, the port that phones ask at first")
 	v.check(c.Provision.Window >= time.Minute && c.Provision.Window <= 24*time.Hour, "provision.window", c.Provision.Window.String(), `write a time from "1m" to "24h"`)
+	if err := c.HEP.validate(); err != nil {
+		v.check(false, "hep.address", c.HEP.Address, "write host and port of the capture server, such as 192.0.2.9:9060")
+	}
 	v.check(c.SIP.Port != 0, "sip.port", "0", "write 5060")
 	v.check(c.SIP.TLSPort != c.SIP.Port, "sip.tls_port", strconv.Itoa(int(c.SIP.TLSPort)), "write another port than sip.port, such as 5061, or 0 for no TLS")
 	v.check(tlsVersions[c.SIP.TLSMin] != 0, "sip.tls_min", c.SIP.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)

@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"patchbay/provision/tftp":      {},
 	"patchbay/provision/enrol":     {"patchbay/provision"},
 	"patchbay/sipedge":             {"patchbay/media"},
+	"patchbay/sipedge/hep":         {},
 	"patchbay/appliance/store":     {"patchbay/dhcp", "patchbay/provision", "patchbay/provision/enrol", "patchbay/sipedge"},
 	"patchbay/appliance/mdns":      {},
 	"patchbay/appliance/web":       {"patchbay/appliance/web/api"},
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/lab/netns": {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
 		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",
-		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/systemd",
+		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/sipedge/hep", "patchbay/systemd",
 	},
 	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
 }

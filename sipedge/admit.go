@@ -47,6 +47,7 @@ func (e *Endpoint) readPanicked(flow Flow, v any) {
 // admitMessage judges a message that was split. It returns the bytes that
 // sipgo shall parse, or nil.
 func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []byte {
+	flow.arrived(e.cfg.Tap, raw)
 	f = f.or(judge(m, flow))
 	if f != nil {
 		e.refuse(m, f, flow)

@@ -26,6 +26,7 @@ type EndpointConfig struct {
 	TLS       *tls.Config
 	ListenTLS []netip.AddrPort
 
+	Tap Tap // sees all messages; nil: nobody does
 	// Confirmed is called when a phone registered with the new password of an
 	// account that has an old one still. It must not block, and may be nil.
 	Confirmed func(a mac.Account, password string)

@@ -173,7 +173,7 @@ func (g *streamGate) write(b []byte, f Flow) error {
 	if err := s.SetWriteDeadline(time.Now().Add(pongTime)); err != nil {
 		return err
 	}
-	_, err := s.Conn.Write(b)
+	_, err := s.Write(b)
 	return err
 }
 

@@ -192,6 +192,12 @@ func (r *packetReader) replace() (int, net.Addr, error) {
 	return 0, nil, net.ErrClosed
 }
 
+// WriteTo implements [net.PacketConn].
+func (r *packetReader) WriteTo(b []byte, to net.Addr) (int, error) {
+	r.p.left(b, addrPortOf(to))
+	return r.PacketConn.WriteTo(b, to)
+}
+
 func (r *packetReader) fail(err error) (int, net.Addr, error) {
 	if r.ctx.Err() == nil && !r.p.stopped.Load() {
 		r.err = err
@@ -201,7 +207,12 @@ func (r *packetReader) fail(err error) (int, net.Addr, error) {
 
 // write sends a datagram past sipgo.
 func (p *packetListener) write(b []byte, to netip.AddrPort) {
+	p.left(b, to)
 	if _, err := p.conn.WriteTo(b, net.UDPAddrFromAddrPort(to)); err != nil {
 		p.e.log.Debug("answer", "socket", p.String(), "err", err)
 	}
+}
+
+func (p *packetListener) left(b []byte, to netip.AddrPort) {
+	Flow{Transport: "udp", Remote: to, Local: p.local}.left(p.e.cfg.Tap, b)
 }

@@ -59,6 +59,9 @@ type CallRecord struct {
 	Reason   string // a story.Reason, empty for a normal end
 	// Emergency marks a call to an emergency number.
 	Emergency bool
+	// CallIDs are those of the two dialogs on the wire: of the caller's, and
+	// of that with who answered, empty if nobody did. They are not stored.
+	CallIDs [2]string
 	// Quality per leg, A towards the caller; zero if no audio flowed.
 	A, B LegQuality
 }

@@ -88,6 +88,11 @@ func (c *call) finish(e *StatusError) {
 func (c *call) closeRecord(e *StatusError) CallRecord {
 	c.mu.Lock()
 	c.record.End = c.s.now()
+	for i, l := range []*leg{c.a, c.b} {
+		if l != nil {
+			c.record.CallIDs[i] = l.callID
+		}
+	}
 	c.record.Status = 200
 	if e != nil {
 		c.record.Reason = string(e.Reason)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,10 +26,17 @@ type callRig struct {
 	uplink *TLSUplink
 	gw     *gateway
 
+	tap     atomic.Pointer[tapped] // nil: what passes is not noted
 	mu      sync.Mutex
 	records []CallRecord
 	reports []PhoneReport
 	events  []story.Event
+}
+
+func (r *callRig) Message(at time.Time, from, to netip.AddrPort, transport string, raw []byte) {
+	if t := r.tap.Load(); t != nil {
+		t.Message(at, from, to, transport, raw)
+	}
 }
 
 func (r *callRig) Add(c CallRecord) {
@@ -100,7 +108,7 @@ func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig), hurr
 	}
 	var err error
 	rig.ep, err = NewEndpoint(t.Context(), EndpointConfig{
-		Listen: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, Realm: testRealm,
+		Listen: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, Realm: testRealm, Tap: rig,
 		ListenTLS: []netip.AddrPort{netip.AddrPortFrom(loopback, 0)}, TLS: PhoneTLS(tls.VersionTLS12, false, boxCertificate()),
 	}, rig.dir, rig, rig, func(mac.Account, netip.Addr) {}, rig.tell, log)
 	if err != nil {

@@ -295,6 +295,12 @@ func (s *stream) next() (more bool, err error) {
 	return false, nil
 }
 
+// Write implements [net.Conn].
+func (s *stream) Write(b []byte) (int, error) {
+	s.flow.left(s.l.e.cfg.Tap, b)
+	return s.Conn.Write(b)
+}
+
 // skipKeepAlive takes the line ends between messages, and answers the double
 // one, which is a ping (RFC 5626 §3.5.1).
 func (s *stream) skipKeepAlive() error {

@@ -18,6 +18,7 @@ type flowConn struct {
 	net.Conn
 	admit func(c *flowConn, m *message, f *fault, raw []byte) []byte
 	flow  Flow
+	tap   Tap
 	heard atomic.Int64 // time of the last byte, Unix nanoseconds
 	in    []byte       // read, not yet judged
 	out   []byte       // judged, not yet taken by sipgo
@@ -90,6 +91,7 @@ func (c *flowConn) next() (more bool, err error) {
 		return true, nil
 	}
 	m.body = c.in[head : head+length]
+	c.flow.arrived(c.tap, c.in[:head+length])
 	if out := c.admit(c, &m, f, c.in[:head+length]); out != nil {
 		c.out = bytes.Clone(out)
 	}
@@ -119,6 +121,7 @@ func (c *flowConn) Write(b []byte) (int, error) {
 		c.over(err)
 		return 0, err
 	}
+	c.flow.left(c.tap, b)
 	n, err := c.Conn.Write(b)
 	if err != nil {
 		c.over(err)

@@ -152,6 +152,7 @@ func (u *TLSUplink) dialOne(ctx context.Context, addr netip.AddrPort) (*flowConn
 			return nil, fmt.Errorf("connect to the gateway at %v: %w", addr, err)
 		}
 		conn = newFlowConn(c, u.admit)
+		conn.tap = u.cfg.Tap
 		return nil, nil
 	})
 	return conn, err

@@ -42,6 +42,7 @@ type UplinkConfig struct {
 	// loss is noticed within Keepalive and 2.5 s.
 	Keepalive time.Duration
 	Resolver  *net.Resolver // nil: the system's
+	Tap       Tap           // sees all messages; nil: nobody does
 	Tick      func()        // called at least every 2 s while Run lives; may be nil
 }
 
