@@ -21,7 +21,11 @@ func (e *Endpoint) admit(data []byte, flow Flow) (out []byte) {
 	if len(bytes.Trim(data, "\r\n\x00")) == 0 {
 		return nil // keep-alive: it has done its work on the way here
 	}
-	if !e.limits.allow(flow.Remote.Addr()) {
+	if !e.limits.allow(flow.Remote) {
+		return nil
+	}
+	if answer := stunAnswer(data, flow.Remote); answer != nil {
+		e.writeRaw(answer, flow, flow.Remote)
 		return nil
 	}
 	head := headEnd(data)
@@ -56,13 +60,40 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 	if m.odd {
 		raw = m.write()
 	}
-	if m.status == 0 {
-		callID, _ := m.get("call-id")
-		cseq, _ := m.get("cseq")
-		number, _, _ := strings.Cut(cseq, " ")
-		e.dispatch.arrive(m.method, callID, m.branch(), trimZeros(number))
+	if m.status == 0 && !e.dispatch.note(m) {
+		e.refuse(m, errMerged, flow)
+		return nil
 	}
 	return raw
+}
+
+// errMerged answers a copy of a request that came on another path.
+var errMerged = &fault{status: 482, reason: "Loop Detected", detail: "the same INVITE came on two ways"}
+
+// note notes a judged request in the order of arrival. It is false for a copy
+// of an INVITE that is under way. One that goes to another line is no copy:
+// a proxy that forks to two lines of this site sends two.
+func (d *dispatcher) note(m *message) bool {
+	callID, _ := m.get("call-id")
+	cseq, _ := m.get("cseq")
+	number, _, _ := strings.Cut(cseq, " ")
+	merge := ""
+	if m.method == "INVITE" && !m.inDialog() {
+		from, _ := m.get("from")
+		a, _ := parseAddress(from)
+		if tag, ok := a.param("tag"); ok {
+			merge = tag + " " + number + " " + m.uri
+		}
+	}
+	return d.arrive(m.method, callID, m.branch(), trimZeros(number), merge)
+}
+
+// inDialog says whether a request names a dialog.
+func (m *message) inDialog() bool {
+	to, _ := m.get("to")
+	a, _ := parseAddress(to)
+	_, ok := a.param("tag")
+	return ok
 }
 
 // refuse answers a bad request without a transaction, if it can be answered,

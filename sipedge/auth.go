@@ -1,19 +1,12 @@
 package sipedge
 
 import (
-	"crypto/hmac"
 	"crypto/md5"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
-	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -21,120 +14,10 @@ import (
 	"patchbay/dhcp/mac"
 )
 
-// nonceLife is how long a nonce may be used. A phone that comes later is told
-// stale=true and tries again by itself.
-const nonceLife = 60 * time.Second
-
-// maxNonces bounds the memory for nonces in use; beyond it the oldest are
-// forgotten, and their next use counts as stale.
-const maxNonces = 1 << 14
-
 // Whois says whose address this is, and on what evidence. A zero address
 // comes with mac.NoEvidence.
 type Whois interface {
 	Whois(ip netip.Addr) (mac.Addr, mac.Evidence)
-}
-
-// nonces makes and checks the nonces of the digest server. A nonce carries its
-// own proof (RFC 7616 §5.4), bound to the address it was made for; what is kept
-// is only how often a nonce that passed was used.
-type nonces struct {
-	key []byte
-	now func() time.Time
-
-	mu   sync.Mutex
-	used map[string]*nonceUse
-}
-
-type nonceUse struct {
-	until    time.Time
-	count    uint32
-	response string
-}
-
-const nonceBody = 8 + 6 // time, random
-
-// make returns a nonce for one source address.
-func (n *nonces) make(source netip.Addr) string {
-	var b [nonceBody + 12]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(n.now().UnixMilli()))
-	_, _ = rand.Read(b[8:nonceBody]) // never fails
-	copy(b[nonceBody:], n.sum(b[:nonceBody], source))
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-func (n *nonces) sum(body []byte, source netip.Addr) []byte {
-	h := hmac.New(sha256.New, n.key)
-	h.Write(body)
-	a := source.As16()
-	h.Write(a[:])
-	return h.Sum(nil)[:12]
-}
-
-// fresh says whether we made this nonce for this source within its life.
-func (n *nonces) fresh(nonce string, source netip.Addr) bool {
-	b, err := base64.RawURLEncoding.DecodeString(nonce)
-	if err != nil || len(b) != nonceBody+12 || !hmac.Equal(b[nonceBody:], n.sum(b[:nonceBody], source)) {
-		return false
-	}
-	age := n.now().Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(b))))
-	return age >= 0 && age <= nonceLife
-}
-
-// use counts a use of a fresh nonce. It is false for a replay. The same
-// credentials with the same count are a retransmission and pass.
-func (n *nonces) use(c *credentials) bool {
-	var count uint32
-	if c.qop != "" {
-		v, err := strconv.ParseUint(c.nc, 16, 32)
-		if err != nil || v == 0 {
-			return false
-		}
-		count = uint32(v)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	u := n.used[c.nonce]
-	if u == nil {
-		if len(n.used) >= maxNonces {
-			n.forget()
-		}
-		n.used[c.nonce] = &nonceUse{until: n.now().Add(nonceLife), count: count, response: c.response}
-		return true
-	}
-	if count == u.count {
-		return c.response == u.response
-	}
-	if count < u.count {
-		return false
-	}
-	u.count, u.response = count, c.response
-	return true
-}
-
-// sweep drops nonces whose life is over.
-func (n *nonces) sweep() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now := n.now()
-	for k, u := range n.used {
-		if now.After(u.until) {
-			delete(n.used, k)
-		}
-	}
-}
-
-// forget makes room. The nonces that go were used, so they are good for a
-// replay until they are too old; that needs maxNonces uses in a minute by
-// phones with the right password.
-func (n *nonces) forget() {
-	drop := maxNonces / 4
-	for k := range n.used {
-		if drop--; drop < 0 {
-			return
-		}
-		delete(n.used, k)
-	}
 }
 
 // credentials are the parameters of Authorization or Proxy-Authorization
@@ -221,23 +104,30 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// expected computes the response that the right password gives. Phones know
-// MD5, so MD5 it is; what protects it is the LAN and a generated password.
-// The uri is taken as it was sent: phones write other forms of it than the
-// request line has, and a response can't be used twice anyway.
-func (c *credentials) expected(method, password string) string {
-	ha1 := md5hex(c.username, c.realm, password)
-	ha2 := md5hex(method, c.uri)
-	if c.qop == "" {
-		return md5hex(ha1, c.nonce, ha2) // RFC 2069, old phones
+// expected computes the response that the right password gives, by the
+// algorithm that the credentials name. The uri is taken as it was sent: phones
+// write other forms of it than the request line has, and a response can't be
+// used twice anyway.
+func (c *credentials) expected(method, password string, body []byte) string {
+	sum := md5hex
+	if strings.EqualFold(c.algorithm, "SHA-256") {
+		sum = sha256hex
 	}
-	return md5hex(ha1, c.nonce, c.nc, c.cnonce, c.qop, ha2)
+	ha1 := sum(c.username, c.realm, password)
+	ha2 := sum(method, c.uri)
+	if strings.EqualFold(c.qop, "auth-int") {
+		ha2 = sum(method, c.uri, sum(string(body))) // RFC 7616 §3.4.3
+	}
+	if c.qop == "" {
+		return sum(ha1, c.nonce, ha2) // RFC 2069, old phones
+	}
+	return sum(ha1, c.nonce, c.nc, c.cnonce, c.qop, ha2)
 }
 
 // answers reports, in constant time, whether the response is that of a
 // password.
-func (c *credentials) answers(method, password string) bool {
-	return subtle.ConstantTimeCompare([]byte(c.expected(method, password)), []byte(strings.ToLower(c.response))) == 1
+func (c *credentials) answers(method, password string, body []byte) bool {
+	return subtle.ConstantTimeCompare([]byte(c.expected(method, password, body)), []byte(strings.ToLower(c.response))) == 1
 }
 
 func md5hex(parts ...string) string {
@@ -245,8 +135,13 @@ func md5hex(parts ...string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+func sha256hex(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, ":")))
+	return hex.EncodeToString(sum[:])
+}
+
 // Authenticate finds out which account sent the request. If it can't be told,
-// the request is answered (401 for REGISTER, 407 else, with one MD5 challenge;
+// the request is answered (401 for REGISTER, 407 else, with one challenge;
 // 403 if the account speaks from an address that is not its phone's) and ok is
 // false.
 func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
@@ -262,18 +157,20 @@ func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
 		e.challenge(r, true)
 		return Identity{}, false
 	}
-	if !e.limits.mayGuess(source, c.username) {
+	id, known := e.accounts.Identity(c.username)
+	owner, _ := e.whois.Whois(source)
+	tries := e.tries(r.Flow, c.username, id, known && owner == id.Account.MAC)
+	if !e.limits.mayGuess(tries) {
 		e.challenge(r, false)
 		return Identity{}, false
 	}
-	id, known := e.accounts.Identity(c.username)
 	password := id.Password
 	if !known {
 		password = e.decoy // the same work, so that the time tells nothing
 	}
-	match := c.answers(string(r.Method), password)
+	match := c.answers(string(r.Method), password, r.Body())
 	if old := id.OldPassword; !match && known && old != "" {
-		match = c.answers(string(r.Method), old)
+		match = c.answers(string(r.Method), old, r.Body())
 	} else if match && known && old != "" && r.Method == sip.REGISTER {
 		defer func() {
 			if ok {
@@ -286,7 +183,7 @@ func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
 		if !known {
 			reason = story.AccountUnknown
 		}
-		e.limits.guessedWrong(source, c.username)
+		e.limits.guessedWrong(tries)
 		e.refused(r, id, known, sip.StatusUnauthorized, reason)
 		e.challenge(r, false)
 		return Identity{}, false
@@ -295,12 +192,28 @@ func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
 		e.challenge(r, true)
 		return Identity{}, false
 	}
-	if owner, _ := e.whois.Whois(source); owner != id.Account.MAC {
+	if owner != id.Account.MAC {
 		e.refused(r, id, true, sip.StatusForbidden, story.WrongAddress)
 		e.answer(r, sip.StatusForbidden, "Forbidden")
 		return Identity{}, false
 	}
 	return id, true
+}
+
+// tries says whose wrong passwords are counted together. An account at the
+// address of its own phone has a count of its own there, one per port, and
+// none where it is registered: nobody else's guesses, also not those of a
+// scanner behind the same router, can lock it out. Everybody else shares what
+// the address has.
+func (e *Endpoint) tries(f Flow, user string, id Identity, own bool) []guessKey {
+	ip := f.Remote.Addr()
+	if !own {
+		return []guessKey{{source: netip.AddrPortFrom(ip, 0), user: user}, {source: netip.AddrPortFrom(ip, 0)}}
+	}
+	if b, ok := e.location.Binding(id.Account); ok && b.Flow() == f {
+		return nil
+	}
+	return []guessKey{{source: f.Remote, user: user}}
 }
 
 // credentialsOf returns the digest credentials for our realm, if there are any.
@@ -311,10 +224,16 @@ func (e *Endpoint) credentialsOf(r *Request) (credentials, bool) {
 	}
 	for _, h := range r.GetHeaders(name) {
 		c, ok := parseCredentials(h.Value())
-		if !ok || c.realm != e.cfg.Realm || (c.qop != "" && c.qop != "auth") {
+		if !ok || c.realm != e.cfg.Realm {
 			continue
 		}
-		if c.algorithm == "" || strings.EqualFold(c.algorithm, "MD5") {
+		switch strings.ToLower(c.qop) {
+		case "", "auth", "auth-int":
+		default:
+			continue
+		}
+		switch strings.ToUpper(c.algorithm) {
+		case "", "MD5", "SHA-256":
 			return c, true
 		}
 	}
@@ -322,17 +241,32 @@ func (e *Endpoint) credentialsOf(r *Request) (credentials, bool) {
 }
 
 // challenge answers 401 or 407 with a single challenge: old phones take the
-// first of two and break, or neither.
+// first of two and break, or neither. It is MD5, which all know, but for the
+// user agents of which it is known that they speak SHA-256 (RFC 8760).
 func (e *Endpoint) challenge(r *Request, stale bool) {
 	status, reason, name := sip.StatusProxyAuthRequired, "Proxy Authentication Required", "Proxy-Authenticate"
 	if r.Method == sip.REGISTER {
 		status, reason, name = sip.StatusUnauthorized, "Unauthorized", "WWW-Authenticate"
 	}
-	value := `Digest realm="` + e.cfg.Realm + `", nonce="` + e.nonces.make(r.Flow.Remote.Addr()) + `", algorithm=MD5, qop="auth"`
+	algorithm := "MD5"
+	if e.strong(userAgent(r)) {
+		algorithm = "SHA-256"
+	}
+	value := `Digest realm="` + e.cfg.Realm + `", nonce="` + e.nonces.make(r.Flow.Remote.Addr()) + `", algorithm=` + algorithm + `, qop="auth"`
 	if stale {
 		value += ", stale=true"
 	}
 	e.answer(r, status, reason, sip.NewHeader(name, value))
+}
+
+// strong says whether a user agent is known to speak SHA-256.
+func (e *Endpoint) strong(agent string) bool {
+	for _, part := range e.cfg.SHA256 {
+		if part != "" && strings.Contains(strings.ToLower(agent), strings.ToLower(part)) {
+			return true
+		}
+	}
+	return false
 }
 
 // refused puts a refusal on the story of the phone that the account belongs

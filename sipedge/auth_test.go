@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"patchbay/appliance/story"
 )
 
 func TestNonce(t *testing.T) {
@@ -87,11 +89,11 @@ func TestDigestVector(t *testing.T) {
 		username: "Mufasa", realm: "testrealm@host.com", nonce: "dcd98b7102dd2f0e8b11d0f600bfb0c093", uri: "/dir/index.html",
 		qop: "auth", nc: "00000001", cnonce: "0a4f113b",
 	}
-	if got, want := c.expected("GET", "Circle Of Life"), "6629fae49393a05397450978507c4ef1"; got != want {
+	if got, want := c.expected("GET", "Circle Of Life", nil), "6629fae49393a05397450978507c4ef1"; got != want {
 		t.Errorf("with qop: %s, want %s", got, want)
 	}
 	c.qop = ""
-	if got, want := c.expected("GET", "Circle Of Life"), "670fd8c2df070c60b045671b8b24ff02"; got != want {
+	if got, want := c.expected("GET", "Circle Of Life", nil), "670fd8c2df070c60b045671b8b24ff02"; got != want {
 		t.Errorf("without qop: %s, want %s", got, want)
 	}
 }
@@ -170,32 +172,89 @@ func TestNonceCount(t *testing.T) {
 	}
 }
 
-// TestGuessing: after a burst of wrong passwords even the right one is not
-// looked at; other accounts of the phone are.
+// TestGuessing: after a burst of wrong passwords from one port even the right
+// one is not looked at there; the phone itself, its other accounts, and the
+// same phone from another port are.
 func TestGuessing(t *testing.T) {
 	s := newSite()
 	e := s.start(t, nil)
-	p := dialPeer(t, "udp", e)
 	user := phoneMAC.Hex() + "-1"
-	guess := func(password string) string {
+	guess := func(p *peer, user, password string) string {
 		p.send(p.request("REGISTER", registrarURI, user, "g", 1))
 		auth := authorize(p.want(401), "REGISTER", registrarURI, user, password)
 		p.send(p.request("REGISTER", registrarURI, user, "g", 2, p.contact(1), auth))
 		return p.receive(patience)
 	}
+	registered := dialPeer(t, "udp", e)
+	if msg := registered.register(1, 1, "first"); !strings.HasPrefix(msg, "SIP/2.0 200") {
+		t.Fatal(msg)
+	}
+	scanner := dialPeer(t, "udp", e) // behind the same router
 	for range guessBurst + 5 {
-		if msg := guess("guess"); !strings.HasPrefix(msg, "SIP/2.0 401") {
+		if msg := guess(scanner, user, "guess"); !strings.HasPrefix(msg, "SIP/2.0 401") {
 			t.Fatal(msg)
 		}
 	}
-	if msg := guess("secret-1"); !strings.HasPrefix(msg, "SIP/2.0 401") {
+	for i := range sourceGuesses + 20 {
+		guess(scanner, fmt.Sprintf("admin%d", i), "1234")
+	}
+	if msg := guess(scanner, user, "secret-1"); !strings.HasPrefix(msg, "SIP/2.0 401") {
 		t.Errorf("the right password after many wrong ones: %s", msg)
 	}
-	if n := len(s.told()); n != guessBurst {
-		t.Errorf("%d events, want %d", n, guessBurst)
+	if msg := registered.register(1, 3, "first"); !strings.HasPrefix(msg, "SIP/2.0 200") {
+		t.Errorf("the registered phone: %s", msg)
 	}
-	if msg := p.register(2, 1, "other"); !strings.HasPrefix(msg, "SIP/2.0 200") {
+	if msg := scanner.register(2, 1, "other"); !strings.HasPrefix(msg, "SIP/2.0 200") {
 		t.Errorf("another account: %s", msg)
+	}
+	rebooted := dialPeer(t, "udp", e)
+	if msg := rebooted.register(1, 1, "after-a-restart"); !strings.HasPrefix(msg, "SIP/2.0 200") {
+		t.Errorf("the phone from another port: %s", msg)
+	}
+	wrong := 0
+	for _, ev := range s.told() {
+		if ev.Reason == story.WrongPassword {
+			wrong++
+		}
+	}
+	if wrong != guessBurst {
+		t.Errorf("%d wrong passwords on the story, want %d", wrong, guessBurst)
+	}
+}
+
+// TestAlgorithms: MD5 with and without qop, the body in the hash, and SHA-256
+// for a phone of which it is known.
+func TestAlgorithms(t *testing.T) {
+	e := newSite().start(t, func(e *Endpoint) { e.cfg.SHA256 = []string{"newphone"} })
+	user := phoneMAC.Hex() + "-1"
+	for i, test := range []struct{ agent, qop, algorithm string }{
+		{"OldPhone 1.0", "", ""},
+		{"OldPhone 1.0", "auth", "MD5"},
+		{"OldPhone 1.0", "auth-int", "md5"},
+		{"NewPhone 7", "auth", "SHA-256"},
+		{"NewPhone 7", "auth-int", "SHA-256"},
+	} {
+		p := dialPeer(t, "udp", e)
+		agent, call := "User-Agent: "+test.agent, fmt.Sprintf("alg-%d", i)
+		p.send(p.request("REGISTER", registrarURI, user, call, 1, agent))
+		ask := header(p.want(401), "WWW-Authenticate")
+		if strong := strings.Contains(ask, "SHA-256"); strong != (test.algorithm == "SHA-256") {
+			t.Errorf("%s is asked %s", test.agent, ask)
+		}
+		c := credentials{
+			username: user, realm: testRealm, nonce: strings.Split(ask, `"`)[3], uri: registrarURI,
+			algorithm: test.algorithm, qop: test.qop, cnonce: "abc", nc: "00000001",
+		}
+		auth := fmt.Sprintf(`Authorization: Digest username="%s", realm="%s", nonce="%s", uri="%s", response="%s"`,
+			user, testRealm, c.nonce, c.uri, c.expected("REGISTER", "secret-1", nil))
+		if test.algorithm != "" {
+			auth += ", algorithm=" + test.algorithm
+		}
+		if test.qop != "" {
+			auth += `, cnonce="abc", nc=00000001, qop=` + test.qop
+		}
+		p.send(p.request("REGISTER", registrarURI, user, call, 2, agent, p.contact(1), auth))
+		p.want(200)
 	}
 }
 

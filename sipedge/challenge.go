@@ -1,8 +1,10 @@
 package sipedge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -30,14 +32,7 @@ func authorized(req *sip.Request, res *sip.Response, user, password string) (*si
 		return nil, fmt.Errorf("%w: no user name is set for this line", errChallenge)
 	}
 	for _, h := range res.GetHeaders(ask) {
-		chal, err := digest.ParseChallenge(h.Value())
-		if err != nil || !digest.CanDigest(chal) {
-			continue
-		}
-		uri := req.Recipient.String()
-		cred, err := digest.Digest(chal, digest.Options{
-			Method: string(req.Method), URI: uri, Username: user, Password: password, Count: 1,
-		})
+		cred, err := digestFor(h.Value(), req, user, password)
 		if err != nil {
 			continue
 		}
@@ -55,6 +50,20 @@ func authorized(req *sip.Request, res *sip.Response, user, password string) (*si
 		return next, nil
 	}
 	return nil, fmt.Errorf("%w: no known algorithm in it", errChallenge)
+}
+
+// digestFor makes the credentials that answer one challenge. qop=auth-int is
+// answered where the server offers nothing else.
+func digestFor(challenge string, req *sip.Request, user, password string) (*digest.Credentials, error) {
+	chal, err := digest.ParseChallenge(challenge)
+	if err != nil {
+		return nil, err
+	}
+	chal.Algorithm = strings.ToUpper(chal.Algorithm)
+	return digest.Digest(chal, digest.Options{
+		Method: string(req.Method), URI: req.Recipient.String(), Username: user, Password: password, Count: 1,
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(req.Body())), nil },
+	})
 }
 
 // staleNonce says that the credentials were right but the nonce too old: then

@@ -50,6 +50,7 @@ type lane struct {
 // a CANCEL that came first, until its transaction is over.
 type inviteState struct {
 	seen      time.Time
+	merge     string    // what a copy of it that came on another way has in common
 	request   *Request  // set while its handler runs
 	begun     bool      // its handler runs, has run, or was not needed
 	cancelled time.Time // when a CANCEL was seen
@@ -85,8 +86,10 @@ func newDispatcher(secret []byte, now func() time.Time, log *slog.Logger) *dispa
 func ticketKey(method, branch, cseq string) string { return method + " " + branch + " " + cseq }
 
 // arrive notes a request in the order of arrival. It is called by the reader
-// of the socket and does not block.
-func (d *dispatcher) arrive(method, callID, branch, cseq string) {
+// of the socket and does not block. merge names an INVITE outside of a dialog
+// beside its branch. It is false for a copy of one that is under way and came
+// on another path (RFC 3261 §8.2.2.2): that is a loop.
+func (d *dispatcher) arrive(method, callID, branch, cseq, merge string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
@@ -102,21 +105,27 @@ func (d *dispatcher) arrive(method, callID, branch, cseq string) {
 		if method == "CANCEL" && inv.cancelled.IsZero() {
 			inv.cancelled = now
 		}
-		return
+		return true
 	}
 	if method == "INVITE" {
+		for _, inv := range l.invites {
+			if merge != "" && inv.merge == merge && (inv.request != nil || !inv.begun) {
+				return false
+			}
+		}
 		if l.invites == nil {
 			l.invites = make(map[string]*inviteState)
 		}
-		l.invites[branch] = &inviteState{seen: now}
+		l.invites[branch] = &inviteState{seen: now, merge: merge}
 	}
 	key := ticketKey(method, branch, cseq)
 	for _, t := range l.queue {
 		if t.key == key {
-			return // a retransmission of what is still waiting
+			return true // a retransmission of what is still waiting
 		}
 	}
 	l.queue = append(l.queue, &ticket{key: key, arrived: now, done: make(chan struct{})})
+	return true
 }
 
 // claim finds the ticket of a request and waits for its turn.

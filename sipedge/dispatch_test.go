@@ -245,12 +245,12 @@ func TestDispatcherForgets(t *testing.T) {
 	d := newDispatcher([]byte("k"), func() time.Time { return now }, slog.New(slog.DiscardHandler))
 	for i := range 100 {
 		id := fmt.Sprint(i)
-		d.arrive("INVITE", id, "b", "1")
-		d.arrive("INVITE", id, "b", "1") // retransmission
-		d.arrive("MESSAGE", id, "c", "2")
+		d.arrive("INVITE", id, "b", "1", "")
+		d.arrive("INVITE", id, "b", "1", "") // retransmission
+		d.arrive("MESSAGE", id, "c", "2", "")
 		d.finish(id, d.claim(id, ticketKey("INVITE", "b", "1")))
 		d.finish(id, d.claim(id, ticketKey("MESSAGE", "c", "2")))
-		d.arrive("INFO", id, "nobody claims this", "3")
+		d.arrive("INFO", id, "nobody claims this", "3", "")
 	}
 	now = now.Add(2 * time.Second)
 	d.sweep()

@@ -30,6 +30,14 @@
 // its answers leave from the endpoint's sockets, so that what the phones say to
 // them finds its transaction.
 //
+// # Events
+//
+// Phones subscribe (RFC 6665) to what a colleague does (dialog, RFC 4235) and to
+// the mailbox of their line (message-summary, RFC 3842). The state of calls comes
+// from what the calls tell the stories, that of mailboxes from the gateway, to
+// whose word each line subscribes after it has registered. A subscription has
+// one NOTIFY under way at most, and the next tells what holds then.
+//
 // # Goroutines
 //
 // One task per UDP socket reads it; one task per TCP or TLS socket accepts, and sipgo

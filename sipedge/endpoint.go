@@ -32,6 +32,7 @@ type EndpointConfig struct {
 	Confirmed func(a mac.Account, password string)
 
 	Realm   string           // of the digest challenges
+	SHA256  []string         // parts of the User-Agent of phones that are challenged with SHA-256 instead of MD5
 	Expires time.Duration    // longest registration granted; 0 means an hour
 	Now     func() time.Time // nil means time.Now
 	Tick    func()           // called at least every 2 s while all loops live; may be nil
@@ -63,6 +64,9 @@ type Endpoint struct {
 	nonces   *nonces
 	limits   *limiter
 	gate     *streamGate
+	events   *events
+	lamps    *busyLamps
+	mail     *mailboxes
 	decoy    string
 
 	packets []*packetListener
@@ -140,8 +144,10 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	if err := e.location.restore(ctx); err != nil {
 		return nil, fmt.Errorf("restore registrations: %w", err)
 	}
-	e.limits = newLimiter(cfg.Now, e.location.knows)
+	e.limits = newLimiter(cfg.Now, e.location.knows, e.location.knowsFlow)
 	e.gate = newStreamGate(e.location.knows)
+	e.events, e.lamps, e.mail = newEvents(e), newBusyLamps(e), newMailboxes(e)
+	e.events.packages["dialog"], e.events.packages["message-summary"] = e.lamps, e.mail
 	if err := e.build(); err != nil {
 		return nil, err
 	}
@@ -243,6 +249,7 @@ func (e *Endpoint) Tasks() []Task {
 // Close ends all transactions and connections, closes the sockets, and waits
 // for the handlers that run.
 func (e *Endpoint) Close() error {
+	e.events.stop()
 	e.sending.Lock()
 	e.closed = true
 	e.sending.Unlock()
@@ -278,6 +285,7 @@ func (h *housekeeping) Run(ctx context.Context) error {
 			h.e.dispatch.sweep()
 			h.e.nonces.sweep()
 			h.e.limits.sweep()
+			h.e.events.sweep()
 			h.e.expire()
 		}
 	}

@@ -36,7 +36,8 @@ type gateway struct {
 	conn       net.Conn
 	deaf       bool // answers nothing
 	registered map[string]string
-	refuse     bool // wrong passwords
+	subscribed []string // to mailboxes
+	refuse     bool     // wrong passwords
 }
 
 func newGateway(t testing.TB) *gateway {
@@ -133,6 +134,16 @@ func (g *gateway) own(m sip.Message) bool {
 	case sip.REGISTER:
 		g.register(req)
 		return true
+	case sip.SUBSCRIBE:
+		res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+		res.To().Params.Add("tag", "mailbox")
+		res.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "mailbox", Host: "gw.example.com"}})
+		res.AppendHeader(sip.NewHeader("Expires", "3600"))
+		_ = g.write([]byte(res.String()))
+		g.mu.Lock()
+		g.subscribed = append(g.subscribed, req.To().Address.User)
+		g.mu.Unlock()
+		return true
 	}
 	return false
 }
@@ -149,7 +160,7 @@ func (g *gateway) register(req *sip.Request) {
 			username: user, realm: "example.com", nonce: "n1", uri: cred.URI,
 			cnonce: cred.Cnonce, qop: cred.QOP, nc: fmt.Sprintf("%08x", cred.Nc),
 		}
-		if err != nil || cred.Username != user || want.expected("REGISTER", "pw-"+user) != cred.Response {
+		if err != nil || cred.Username != user || want.expected("REGISTER", "pw-"+user, nil) != cred.Response {
 			res = sip.NewResponseFromRequest(req, 403, "Forbidden", nil)
 		} else {
 			res = sip.NewResponseFromRequest(req, 200, "OK", nil)

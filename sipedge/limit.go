@@ -7,11 +7,13 @@ import (
 )
 
 // Rates of the limiter, in messages a second and messages at once. A phone
-// sends a handful a minute; a base station with many handsets, or an ATA that
-// starts, comes in a burst. Scanners send hundreds a second.
+// sends a handful a minute; a base station with many handsets, an ATA that
+// starts, or a PBX behind one address comes in a burst. Scanners send hundreds
+// a second, and a flood of forged sources thousands.
 const (
-	strangerRate, strangerBurst = 20, 100
-	phoneRate, phoneBurst       = 2000, 4000
+	strangerRate, strangerBurst   = 200, 1000  // per source
+	strangersRate, strangersBurst = 4000, 8000 // of all strangers together
+	phoneRate, phoneBurst         = 6000, 12000
 	// Wrong passwords that reach the hash. A phone with an old password tries
 	// every half minute and is not slowed down.
 	guessRate, guessBurst     = 1.0 / 30, 10 // per user and source
@@ -35,8 +37,10 @@ func (b *bucket) fill(now time.Time, rate, burst float64) {
 	b.last = now
 }
 
+// guessKey is what wrong passwords are counted by. Port 0 stands for all ports,
+// no user for all users.
 type guessKey struct {
-	source netip.Addr
+	source netip.AddrPort
 	user   string
 }
 
@@ -44,89 +48,112 @@ type guessKey struct {
 // they are parsed, and wrong passwords before they are hashed. Its memory is
 // bounded; sources beyond that share one bucket.
 type limiter struct {
-	now   func() time.Time
-	known func(netip.Addr) bool // a registered phone is at this address
+	now       func() time.Time
+	known     func(netip.Addr) bool     // a registered phone is at this address
+	knownFlow func(netip.AddrPort) bool // and at this port
 
 	phoneRate, phoneBurst float64
 
-	mu      sync.Mutex
-	sources map[netip.Addr]*bucket
-	rest    bucket
-	guesses map[guessKey]*bucket
-	dropped uint64
+	mu        sync.Mutex
+	sources   map[netip.AddrPort]*bucket // port 0: all of the address but registered ports
+	rest      bucket                     // of sources beyond maxBuckets
+	strangers bucket
+	guesses   map[guessKey]*bucket
+	restGuess bucket // of guesses beyond maxBuckets
+	dropped   uint64
 }
 
-func newLimiter(now func() time.Time, known func(netip.Addr) bool) *limiter {
+func newLimiter(now func() time.Time, known func(netip.Addr) bool, knownFlow func(netip.AddrPort) bool) *limiter {
 	return &limiter{
-		now: now, known: known, phoneRate: phoneRate, phoneBurst: phoneBurst,
-		sources: make(map[netip.Addr]*bucket), guesses: make(map[guessKey]*bucket),
+		now: now, known: known, knownFlow: knownFlow, phoneRate: phoneRate, phoneBurst: phoneBurst,
+		sources: make(map[netip.AddrPort]*bucket), guesses: make(map[guessKey]*bucket),
 	}
 }
 
 // allow takes a token of the source. It is false if there is none.
-func (l *limiter) allow(source netip.Addr) bool {
+func (l *limiter) allow(source netip.AddrPort) bool {
 	return l.wait(source) == 0
 }
 
 // wait takes a token of the source if there is one and returns 0, or returns
-// how long it takes until there is one.
-func (l *limiter) wait(source netip.Addr) time.Duration {
-	rate, burst := float64(strangerRate), float64(strangerBurst)
-	if l.known(source) {
-		rate, burst = l.phoneRate, l.phoneBurst
+// how long it takes until there is one. The address and port that a phone is
+// registered from has tokens of its own, which nobody else at its address can
+// take.
+func (l *limiter) wait(source netip.AddrPort) time.Duration {
+	rate, burst := l.phoneRate, l.phoneBurst
+	stranger := false
+	if !l.knownFlow(source) {
+		if stranger = !l.known(source.Addr()); stranger {
+			rate, burst = strangerRate, strangerBurst
+		}
+		source = netip.AddrPortFrom(source.Addr(), 0)
 	}
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.sources[source]
-	if b == nil {
-		if len(l.sources) >= maxBuckets {
-			b = &l.rest
-		} else {
-			b = new(bucket)
-			l.sources[source] = b
-		}
+	switch {
+	case b != nil:
+	case stranger && len(l.sources) >= maxBuckets:
+		b = &l.rest
+	default:
+		b = new(bucket)
+		l.sources[source] = b
 	}
 	b.fill(now, rate, burst)
 	if b.tokens < 1 {
 		l.dropped++
 		return time.Duration((1 - b.tokens) / rate * float64(time.Second))
 	}
+	if stranger {
+		all := &l.strangers
+		if all.fill(now, strangersRate, strangersBurst); all.tokens < 1 {
+			l.dropped++
+			return time.Duration((1 - all.tokens) / strangersRate * float64(time.Second))
+		}
+		all.tokens--
+	}
 	b.tokens--
 	return 0
 }
 
-// mayGuess says whether credentials of this user from this source are looked at.
-func (l *limiter) mayGuess(source netip.Addr, user string) bool {
+// mayGuess says whether credentials that count on these keys are looked at.
+func (l *limiter) mayGuess(keys []guessKey) bool {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range [...]guessKey{{source, user}, {source, ""}} {
+	for _, k := range keys {
 		rate, burst := guessLimits(k)
-		if b := l.guesses[k]; b != nil {
-			if b.fill(now, rate, burst); b.tokens < 1 {
-				return false
+		b := l.guesses[k]
+		if b == nil {
+			if len(l.guesses) < maxBuckets {
+				continue
 			}
+			b, rate, burst = &l.restGuess, sourceRate, sourceGuesses
+		}
+		if b.fill(now, rate, burst); b.tokens < 1 {
+			return false
 		}
 	}
 	return true
 }
 
 // guessedWrong counts a wrong password.
-func (l *limiter) guessedWrong(source netip.Addr, user string) {
+func (l *limiter) guessedWrong(keys []guessKey) {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range [...]guessKey{{source, user}, {source, ""}} {
+	for _, k := range keys {
+		rate, burst := guessLimits(k)
 		b := l.guesses[k]
-		if b == nil {
-			if len(l.guesses) >= maxBuckets {
-				continue
-			}
+		switch {
+		case b != nil:
+		case len(l.guesses) >= maxBuckets:
+			b, rate, burst = &l.restGuess, sourceRate, sourceGuesses
+		default:
 			b = new(bucket)
 			l.guesses[k] = b
 		}
-		rate, burst := guessLimits(k)
 		b.fill(now, rate, burst)
 		b.tokens = max(0, b.tokens-1)
 	}
@@ -162,7 +189,7 @@ func (l *limiter) mayComplain(source netip.Addr) bool {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := guessKey{source, "\x00bad message"}
+	k := guessKey{netip.AddrPortFrom(source, 0), "\x00bad message"}
 	b := l.guesses[k]
 	if b == nil {
 		if len(l.guesses) >= maxBuckets {

@@ -84,6 +84,7 @@ type Location struct {
 	bindings map[mac.Account]Binding
 	changed  map[mac.Account]time.Time // last REGISTER of this run
 	perIP    map[netip.Addr]int        // bindings at each address
+	perPort  map[netip.AddrPort]int    // and at each port there
 }
 
 // reorderTime is how long a request can be under way (64*T1). An older CSeq
@@ -105,6 +106,7 @@ func newLocation(store BindingStore, now func() time.Time) *Location {
 	return &Location{
 		store: store, now: now, bindings: make(map[mac.Account]Binding),
 		changed: make(map[mac.Account]time.Time), perIP: make(map[netip.Addr]int),
+		perPort: make(map[netip.AddrPort]int),
 	}
 }
 
@@ -194,6 +196,13 @@ func (l *Location) knows(ip netip.Addr) bool {
 	return l.perIP[ip] > 0
 }
 
+// knowsFlow says whether somebody is registered from this address and port.
+func (l *Location) knowsFlow(at netip.AddrPort) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.perPort[at] > 0
+}
+
 func (l *Location) hasFlow(f Flow) bool { return len(l.On(f)) > 0 }
 
 // put sets the binding of an account, and returns the one that it replaces.
@@ -241,6 +250,7 @@ func (l *Location) insert(b Binding) {
 	l.drop(b.Account)
 	l.bindings[b.Account] = b
 	l.perIP[b.Source.Addr()]++
+	l.perPort[b.Source]++
 }
 
 func (l *Location) drop(a mac.Account) {
@@ -250,10 +260,13 @@ func (l *Location) drop(a mac.Account) {
 	}
 	delete(l.bindings, a)
 	delete(l.changed, a)
-	if ip := old.Source.Addr(); l.perIP[ip] <= 1 {
-		delete(l.perIP, ip)
-	} else {
-		l.perIP[ip]--
+	countDown(l.perIP, old.Source.Addr())
+	countDown(l.perPort, old.Source)
+}
+
+func countDown[K comparable](m map[K]int, k K) {
+	if m[k]--; m[k] <= 0 {
+		delete(m, k)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
@@ -64,7 +63,7 @@ func (e *Endpoint) Resync(a mac.Account, event string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	status, err := e.notify(ctx, b, id, event)
+	status, err := e.notify(ctx, b, id, news{event: event})
 	e.record(a.MAC, story.Event{
 		Time: e.now(), Proto: story.SIP, Dir: story.Out, Code: story.Resync,
 		Args: story.Args{Account: a, IP: b.Source.Addr(), Via: b.Transport, Status: status, Detail: event},
@@ -135,16 +134,28 @@ func (e *Endpoint) outOfDialog(method sip.RequestMethod, b Binding, id Identity)
 	return req, nil
 }
 
-// notify sends a NOTIFY outside of a dialog, and again with credentials if the
+// news is what a NOTIFY outside of a dialog says.
+type news struct {
+	event       string
+	contentType string // with a body
+	body        string
+}
+
+// notify sends a NOTIFY outside of a dialog, over the flow that the phone
+// registered over, and again with credentials if the
 // phone asks for them: those of the password that it had first, if it may have
 // either. It returns the final status.
-func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, event string) (int, error) {
+func (e *Endpoint) notify(ctx context.Context, b Binding, id Identity, n news) (int, error) {
 	req, err := e.outOfDialog(sip.NOTIFY, b, id)
 	if err != nil {
 		return 0, err
 	}
-	req.AppendHeader(sip.NewHeader("Event", event))
+	req.AppendHeader(sip.NewHeader("Event", n.event))
 	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated;reason=noresource"))
+	if n.body != "" {
+		req.AppendHeader(sip.NewHeader("Content-Type", n.contentType))
+		req.SetBody([]byte(n.body))
+	}
 	res, err := e.roundTrip(ctx, b.Flow(), req)
 	if err != nil {
 		return 0, err
@@ -178,20 +189,12 @@ func respondToChallenge(req *sip.Request, res *sip.Response, username, password 
 	}
 	failure := errors.New("401 without a challenge")
 	for _, h := range res.GetHeaders(ask) {
-		challenge, err := digest.ParseChallenge(h.Value())
+		c, err := digestFor(h.Value(), req, username, password)
 		if err == nil {
-			challenge.Algorithm = strings.ToUpper(challenge.Algorithm)
-			var c *digest.Credentials
-			c, err = digest.Digest(challenge, digest.Options{
-				Method: req.Method.String(), URI: req.Recipient.String(), Count: 1,
-				Username: username, Password: password,
-			})
-			if err == nil {
-				req.CSeq().SeqNo++
-				req.RemoveHeader("Via")
-				req.AppendHeader(sip.NewHeader(give, c.String()))
-				return nil
-			}
+			req.CSeq().SeqNo++
+			req.RemoveHeader("Via")
+			req.AppendHeader(sip.NewHeader(give, c.String()))
+			return nil
 		}
 		failure = err
 	}

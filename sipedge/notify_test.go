@@ -49,7 +49,7 @@ func TestResync(t *testing.T) {
 			t.Fatalf("%v in:\n%s", err, again)
 		}
 		want := credentials{username: c.Username, realm: "phone", nonce: "abc", uri: c.URI, cnonce: c.Cnonce, qop: "auth", nc: "00000001"}
-		if c.Username != phoneMAC.Hex()+"-1" || c.Response != want.expected("NOTIFY", "secret-1") {
+		if c.Username != phoneMAC.Hex()+"-1" || c.Response != want.expected("NOTIFY", "secret-1", nil) {
 			t.Errorf("credentials %+v", c)
 		}
 		if !strings.HasPrefix(again, "NOTIFY "+c.URI+" SIP/2.0") {
@@ -119,7 +119,7 @@ func TestSubscribe(t *testing.T) {
 		user := phoneMAC.Hex() + "-1"
 		uri := "sip:" + user + "@patchbay"
 		p.send(p.request("SUBSCRIBE", uri, user, "x", 1, "Event: presence", p.contact(1)))
-		if allow := header(p.want(489), "Allow-Events"); allow != "message-summary" {
+		if allow := header(p.want(489), "Allow-Events"); allow != "dialog, message-summary" {
 			t.Errorf("Allow-Events %q", allow)
 		}
 		p.send(p.request("SUBSCRIBE", uri, user, "mwi", 1, "o: message-summary", p.contact(1)))
@@ -127,12 +127,12 @@ func TestSubscribe(t *testing.T) {
 		auth := authorize(msg, "SUBSCRIBE", uri, user, "secret-1")
 		p.send(p.request("SUBSCRIBE", uri, user, "mwi", 2, "Event: message-summary", "Expires: 1800", p.contact(1), auth))
 		ok := p.want(200)
-		if header(ok, "Expires") != "1800" || header(ok, "Contact") == "" {
+		if header(ok, "Expires") != "600" || header(ok, "Contact") == "" {
 			t.Errorf("answer:\n%s", ok)
 		}
 		notify := p.receive(patience)
 		for name, want := range map[string]string{
-			"Event": "message-summary", "Subscription-State": "active;expires=1800", "Call-ID": "mwi",
+			"Event": "message-summary", "Subscription-State": "active;expires=600", "Call-ID": "mwi",
 			"From": header(ok, "To"), "To": header(ok, "From"), "Content-Type": "application/simple-message-summary",
 		} {
 			if got := header(notify, name); got != want {

@@ -140,7 +140,7 @@ func NewPnP(cfg PnPConfig, endpoint *Endpoint, desk PnPDesk, whois Whois, record
 	}
 	p := &PnP{
 		cfg: cfg, endpoint: endpoint, desk: desk, whois: whois, record: record, log: log, now: cfg.Now,
-		limits: newLimiter(cfg.Now, func(netip.Addr) bool { return true }), workers: make(chan struct{}, pnpWorkers),
+		limits: newLimiter(cfg.Now, func(netip.Addr) bool { return true }, func(netip.AddrPort) bool { return false }), workers: make(chan struct{}, pnpWorkers),
 		held: newQuarantine(cfg.Now), recent: make(map[pnpKey]*pnpExchange), perHost: make(map[netip.Addr]*bucket),
 	}
 	p.limits.phoneRate, p.limits.phoneBurst = pnpRate, pnpBurst
@@ -243,7 +243,7 @@ func (l *pnpListener) ended(ctx context.Context, err error) error {
 // datagram reads one message of the group, and starts its answer.
 func (l *pnpListener) datagram(ctx context.Context, data []byte, from netip.AddrPort) {
 	p := l.p
-	if from.Addr() == l.lan.Address || !l.lan.Subnet.Contains(from.Addr()) || !p.limits.allow(from.Addr()) {
+	if from.Addr() == l.lan.Address || !l.lan.Subnet.Contains(from.Addr()) || !p.limits.allow(from) {
 		return
 	}
 	flow := Flow{Transport: "udp", Remote: from, Local: l.local}

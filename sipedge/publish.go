@@ -46,8 +46,8 @@ func (s *Server) publish(r *Request) {
 		s.ep.answer(r, sip.StatusBadRequest, "No Quality Report In The Body")
 		return
 	}
+	s.reported(id.Account, rep) // before the answer: what we confirm is kept
 	s.ep.answer(r, sip.StatusOK, "OK", sip.NewHeader("Expires", "0"), sip.NewHeader("SIP-ETag", r.Tag()))
-	s.reported(id.Account, rep)
 }
 
 func firstPart(v string) string {

@@ -13,6 +13,7 @@ func (c *call) tell(a mac.Account, dir story.Direction, code story.Code, args st
 	if a.MAC.IsZero() {
 		return
 	}
+	c.s.ep.lamps.note(c.record.ID, a, code, args)
 	args.Account, args.Call = a, c.record.ID
 	proto := story.SIP
 	if code == story.Quality {
@@ -80,6 +81,7 @@ func (c *call) finish(e *StatusError) {
 	c.close()
 	c.s.store.Add(r)
 	c.s.leave(c)
+	c.s.ep.lamps.over(r.ID)
 	c.log.Info("call ended", "from", r.From.Number, "to", r.To.Number, "via", r.Via,
 		"status", r.Status, "reason", r.Reason, "duration", r.End.Sub(r.Start).Round(time.Millisecond))
 }
@@ -112,7 +114,9 @@ func (c *call) closeRecord(e *StatusError) CallRecord {
 // nextRecord closes the record of the call between two and begins that of the
 // one between the two who talk now: each pair of people has a row of its own.
 func (c *call) nextRecord(from, to Party, via string) {
-	c.s.store.Add(c.closeRecord(nil))
+	old := c.closeRecord(nil)
+	c.s.store.Add(old)
+	c.s.ep.lamps.over(old.ID)
 	c.mu.Lock()
 	now := c.s.now()
 	c.record = CallRecord{
@@ -121,6 +125,11 @@ func (c *call) nextRecord(from, to Party, via string) {
 	}
 	c.mu.Unlock()
 	c.rung = nil
+	for _, p := range [...]struct{ who, other Party }{{from, to}, {to, from}} {
+		if !p.who.Account.MAC.IsZero() {
+			c.s.ep.lamps.note(c.record.ID, p.who.Account, story.CallAnswered, story.Args{Number: p.other.Number, Name: p.other.Name})
+		}
+	}
 }
 
 // close releases what the call held.

@@ -23,6 +23,7 @@ const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
 type contact struct {
 	uri      string
 	instance string // +sip.instance (RFC 5626 §4.1)
+	regID    string // reg-id (RFC 5626 §4.2)
 	expires  uint32
 	q        int // thousandths
 }
@@ -103,7 +104,40 @@ func (e *Endpoint) bind(r *Request, account mac.Account, contacts []contact) {
 	}
 	// Said before the answer, so that whoever waits for it finds it done.
 	e.registered(account, b.Source.Addr())
-	e.listBinding(r, account)
+	e.listBinding(r, account, outbound(r, c)...)
+	if result == created || result == updated && old.CallID != b.CallID {
+		e.mail.forget(account)
+	}
+}
+
+// flowTimer is how often a phone that keeps its flow by RFC 5626 is asked to
+// say that it lives: well within what routers and firewalls remember of UDP.
+const flowTimer = 25
+
+// outbound are the headers that accept what a phone offers by RFC 5626 §6: that
+// requests come over the flow that it registered over, which it keeps alive by
+// CRLF or STUN. Nothing stands between the phone and us, so there is no Path.
+// There is one binding per account, whatever reg-id it has.
+func outbound(r *Request, c contact) []sip.Header {
+	if c.instance == "" || c.regID == "" || !offers(r, "outbound") {
+		return nil
+	}
+	return []sip.Header{
+		sip.NewHeader("Require", "outbound"), sip.NewHeader("Supported", "outbound"),
+		sip.NewHeader("Flow-Timer", strconv.Itoa(flowTimer)),
+	}
+}
+
+// offers says whether a request lists an extension in Supported.
+func offers(r *Request, tag string) bool {
+	for _, h := range r.GetHeaders("supported") {
+		for one := range strings.SplitSeq(h.Value(), ",") {
+			if strings.EqualFold(strings.TrimSpace(one), tag) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unregister removes the binding whatever its contact is.
@@ -131,7 +165,7 @@ func (e *Endpoint) outOfOrder(r *Request) {
 }
 
 // listBinding answers 200 with the binding that holds (§10.3 step 8).
-func (e *Endpoint) listBinding(r *Request, account mac.Account) {
+func (e *Endpoint) listBinding(r *Request, account mac.Account, more ...sip.Header) {
 	now := e.now()
 	headers := []sip.Header{sip.NewHeader("Date", now.UTC().Format(httpDate))}
 	if b, ok := e.location.Binding(account); ok {
@@ -142,7 +176,7 @@ func (e *Endpoint) listBinding(r *Request, account mac.Account) {
 		}
 		headers = append(headers, sip.NewHeader("Contact", value))
 	}
-	e.answer(r, sip.StatusOK, "OK", headers...)
+	e.answer(r, sip.StatusOK, "OK", append(headers, more...)...)
 }
 
 // contactsOf reads the contacts of a REGISTER with their expiry (§10.2.1.1).
@@ -174,6 +208,7 @@ func (e *Endpoint) contactsOf(r *Request) (contacts []contact, star bool, f *fau
 			}
 		}
 		c.instance, _ = a.param("+sip.instance")
+		c.regID, _ = a.param("reg-id")
 		contacts = append(contacts, c)
 	}
 	// §10.3 step 6: the star stands alone, and only to remove.

@@ -145,6 +145,9 @@ func (s *Server) languageOf(a mac.Account) string {
 // handle registers the handlers of both sides.
 func (s *Server) handle() {
 	s.ep.Handle(sip.PUBLISH, s.publish)
+	if s.uplink != nil {
+		s.uplink.Handle("NOTIFY", s.gatewayNotify)
+	}
 	for _, m := range []sip.RequestMethod{sip.INVITE, sip.ACK, sip.BYE, sip.INFO, sip.UPDATE, sip.PRACK, sip.REFER} {
 		s.ep.Handle(m, func(r *Request) { s.serve(r, false) })
 		if s.uplink != nil {

@@ -284,7 +284,7 @@ func (s *stream) next() (more bool, err error) {
 		return true, nil
 	}
 	s.heard.Store(true)
-	for wait := s.l.e.limits.wait(s.flow.Remote.Addr()); wait > 0; wait = s.l.e.limits.wait(s.flow.Remote.Addr()) {
+	for wait := s.l.e.limits.wait(s.flow.Remote); wait > 0; wait = s.l.e.limits.wait(s.flow.Remote) {
 		time.Sleep(wait) // TCP tells the sender to slow down
 	}
 	m.body = s.in[head : head+length]

@@ -1,7 +1,7 @@
 package sipedge
 
 import (
-	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -9,71 +9,136 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// subscribe serves SUBSCRIBE for the message waiting lamp (RFC 3842) and tells
-// that nothing waits; every other event package is refused (RFC 6665 §4.2.1).
-// Nothing changes while there is no mailbox, so no subscription is kept: each
-// SUBSCRIBE, also the one that refreshes, gets its NOTIFY.
+// subscribe serves SUBSCRIBE (RFC 6665 §4.2.1): it makes, refreshes or ends a
+// subscription, answers, and tells the present state at once.
 func (e *Endpoint) subscribe(r *Request) {
 	defer r.Tx.Terminate()
-	event, _ := headerValue(r, "event")
-	kind, id, _ := strings.Cut(event, ";")
-	if !strings.EqualFold(strings.TrimSpace(kind), "message-summary") {
-		e.answer(r, 489, "Bad Event", sip.NewHeader("Allow-Events", "message-summary"))
+	value, _ := headerValue(r, "event")
+	kind, params, _ := strings.Cut(value, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	pack := e.events.packages[kind]
+	if pack == nil {
+		e.answer(r, 489, "Bad Event", e.allowEvents())
 		return
 	}
-	if _, ok := e.Authenticate(r); !ok {
+	id, ok := e.Authenticate(r)
+	if !ok {
 		return
 	}
-	seconds := uint64(time.Hour / time.Second)
-	if v, ok := headerValue(r, "expires"); ok {
-		if n, ok := parseNumber(v, 1<<32-1); ok {
-			seconds = min(seconds, n)
-		}
-	}
-	e.answer(r, sip.StatusOK, "OK",
-		sip.NewHeader("Expires", strconv.FormatUint(seconds, 10)),
-		r.Flow.Contact(r.Recipient.User),
-	)
-	state := "active;expires=" + strconv.FormatUint(seconds, 10)
-	if seconds == 0 {
-		state = "terminated;reason=timeout"
-	}
-	event = "message-summary"
-	if id != "" {
-		event += ";" + id
-	}
-	notify, err := e.mailboxEmpty(r, event, state)
-	if err != nil {
-		e.log.Debug("notify", "peer", r.Flow.Remote.String(), "err", err)
+	expires, refused := subscriptionTime(r)
+	if refused != nil {
+		e.answer(r, sip.StatusIntervalToBrief, "Interval Too Brief", refused)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
-	defer cancel()
-	if _, err := e.roundTrip(ctx, r.Flow, notify); err != nil {
-		e.log.Debug("notify", "peer", r.Flow.Remote.String(), "err", err)
+	if to := r.To(); to.Params.Has("tag") {
+		e.resubscribe(r, id, kind, expires)
+		return
 	}
+	about, fault := pack.resource(id, r.Recipient.User)
+	if fault != nil {
+		e.answer(r, fault.Status, fault.Phrase)
+		return
+	}
+	s := newSubscription(r, id, kind, eventID(params), about)
+	if !e.events.put(s) {
+		e.answer(r, sip.StatusServiceUnavailable, "Too Many Subscriptions", sip.NewHeader("Retry-After", "300"))
+		return
+	}
+	e.accept(r, s, expires)
 }
 
-// mailboxEmpty makes the NOTIFY of the dialog that a SUBSCRIBE made.
-func (e *Endpoint) mailboxEmpty(r *Request, event, state string) (*sip.Request, error) {
-	target := r.From().Address
-	if c := r.Contact(); c != nil {
-		target = c.Address
+// allowEvents lists the event packages that are served (RFC 6665 §8.2.2).
+func (e *Endpoint) allowEvents() sip.Header {
+	var names []string
+	for name := range e.events.packages {
+		names = append(names, name)
 	}
-	req := sip.NewRequest(sip.NOTIFY, target)
-	from, to := r.To().AsFrom(), r.From().AsTo()
-	from.Params.Add("tag", r.Tag())
-	hops := sip.MaxForwardsHeader(70)
-	// No state is kept, so the clock counts; NOTIFYs of one dialog are
-	// more than a second apart or can be refused without harm.
-	cseq := &sip.CSeqHeader{SeqNo: uint32(e.now().Unix() & 0x7fffffff), MethodName: sip.NOTIFY}
-	for _, h := range []sip.Header{
-		&from, &to, sip.HeaderClone(r.CallID()), cseq, &hops, r.Flow.Contact(r.Recipient.User),
-		sip.NewHeader("Event", event), sip.NewHeader("Subscription-State", state),
-		sip.NewHeader("Content-Type", "application/simple-message-summary"),
-	} {
-		req.AppendHeader(h)
+	slices.Sort(names)
+	return sip.NewHeader("Allow-Events", strings.Join(names, ", "))
+}
+
+// subscriptionTime is how long a subscription is granted; 0 ends it, or asks
+// for the state just once. refused is Min-Expires for a time too short.
+func subscriptionTime(r *Request) (d time.Duration, refused sip.Header) {
+	d = mostSubscribed
+	if v, ok := headerValue(r, "expires"); ok {
+		if n, ok := parseNumber(v, 1<<32-1); ok {
+			d = min(d, time.Duration(n)*time.Second)
+		}
 	}
-	req.SetBody([]byte("Messages-Waiting: no\r\n"))
-	return req, nil
+	if d > 0 && d < leastSubscribed {
+		return 0, sip.NewHeader("Min-Expires", strconv.Itoa(int(leastSubscribed/time.Second)))
+	}
+	return d, nil
+}
+
+// eventID keeps the id of an Event header, which every NOTIFY repeats.
+func eventID(params string) string {
+	list, ok := parseParams(params)
+	if !ok {
+		return ""
+	}
+	for _, p := range list {
+		if p.name == "id" && isToken(p.value) {
+			return ";id=" + p.value
+		}
+	}
+	return ""
+}
+
+func newSubscription(r *Request, id Identity, kind, param string, about topic) *subscription {
+	s := &subscription{
+		event: kind, param: param, about: about, id: id, flow: r.Flow, callID: r.CallID().Value(),
+		local: r.To().AsFrom(), remote: r.From().AsTo(), contact: r.Recipient.User,
+		entity: "sip:" + r.Recipient.User + "@" + r.Flow.Local.Addr().String(), target: r.From().Address,
+	}
+	s.local.Params.Add("tag", r.Tag())
+	s.retarget(r)
+	return s
+}
+
+// retarget takes the phone's Contact (RFC 6665 §4.4.1). events.mu is held, or
+// nobody else knows the subscription yet.
+func (s *subscription) retarget(r *Request) {
+	if c := r.Contact(); c != nil && !c.Address.Wildcard && c.Address.Host != "" {
+		s.target = *c.Address.Clone()
+	}
+	s.peerCSeq = r.CSeq().SeqNo
+}
+
+// resubscribe refreshes or ends a subscription.
+func (e *Endpoint) resubscribe(r *Request, id Identity, kind string, expires time.Duration) {
+	tag, _ := r.To().Params.Get("tag")
+	v := e.events
+	v.mu.Lock()
+	s := v.subs[dialogKey{r.CallID().Value(), tag}]
+	switch {
+	case s == nil || s.over != "" || s.event != kind || s.id.Account != id.Account:
+		v.mu.Unlock()
+		e.answer(r, sip.StatusCallTransactionDoesNotExists, "Subscription Does Not Exist")
+		return
+	case r.CSeq().SeqNo < s.peerCSeq:
+		v.mu.Unlock()
+		e.outOfOrder(r)
+		return
+	}
+	s.retarget(r)
+	s.flow = r.Flow // the phone may have come back over another connection
+	v.mu.Unlock()
+	e.accept(r, s, expires)
+}
+
+// accept answers a SUBSCRIBE, and then tells the state: the answer first, so
+// that the phone knows the dialog when the NOTIFY comes.
+func (e *Endpoint) accept(r *Request, s *subscription, expires time.Duration) {
+	e.answer(r, sip.StatusOK, "OK",
+		sip.NewHeader("Expires", strconv.Itoa(int(expires/time.Second))), r.Flow.Contact(s.contact))
+	v := e.events
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s.expires = time.Now().Add(expires)
+	if expires == 0 {
+		s.over = "timeout"
+	}
+	v.touch(s)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,11 +156,13 @@ func (u *TLSUplink) admit(c *flowConn, m *message, f *fault, raw []byte) []byte 
 	if m.odd {
 		raw = m.write()
 	}
-	if m.status == 0 {
-		callID, _ := m.get("call-id")
-		cseq, _ := m.get("cseq")
-		number, _, _ := strings.Cut(cseq, " ")
-		u.dispatch.arrive(m.method, callID, m.branch(), trimZeros(number))
+	if m.status == 0 && !u.dispatch.note(m) {
+		if _, reply := m.reply(errMerged, c.flow, u.dispatch.secret); reply != nil {
+			if _, err := c.Write(reply); err != nil {
+				u.log.Debug("answer", "err", err)
+			}
+		}
+		return nil
 	}
 	return raw
 }

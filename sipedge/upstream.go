@@ -148,7 +148,9 @@ type registration struct {
 	callID string // the same for all REGISTERs (RFC 3261 §10.2)
 	tag    string
 	cseq   uint32
-	ask    time.Duration // expiry that is asked for
+	expiry time.Duration // that is asked for
+
+	mailbox mailboxWatch
 
 	mu sync.Mutex
 	st UpstreamStatus
@@ -157,7 +159,7 @@ type registration struct {
 func newRegistration(l Line, uplink Uplink, spread time.Duration, log *slog.Logger) *registration {
 	return &registration{
 		line: l, uplink: uplink, spread: spread, log: log,
-		callID: sip.GenerateTagN(20), tag: sip.GenerateTagN(12), ask: upstreamExpires,
+		callID: sip.GenerateTagN(20), tag: sip.GenerateTagN(12), expiry: upstreamExpires,
 		st: UpstreamStatus{LineID: l.ID, AOR: l.AOR, State: RegWaiting, Since: time.Now()},
 	}
 }
@@ -205,10 +207,11 @@ func (r *registration) run(ctx context.Context) {
 			}
 		}
 		pause := wait.next()
-		if granted := r.register(ctx, r.ask); granted > 0 {
+		if granted := r.register(ctx, r.expiry); granted > 0 {
 			registered = flow
 			wait.reset()
 			pause = granted*8/10 + jitter(granted/10)
+			r.keepMailbox(ctx, flow)
 		}
 		sleep(ctx, pause, changed)
 	}
@@ -235,17 +238,9 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 // register sends one REGISTER and returns what the gateway granted, 0 if it
 // did not. An expiry of 0 takes the registration back.
 func (r *registration) register(ctx context.Context, expires time.Duration) time.Duration {
-	req := r.request(expires)
-	res, err := r.exchange(ctx, req)
-	if err == nil && challenged(res) {
-		for try := 0; err == nil && challenged(res) && (try == 0 || try == 1 && staleNonce(res)); try++ {
-			if req, err = authorized(req, res, r.line.AuthUser, r.line.AuthPassword); err == nil {
-				res, err = r.exchange(ctx, req)
-			}
-		}
-	}
-	if c := req; c != nil && c.CSeq() != nil {
-		r.cseq = c.CSeq().SeqNo
+	res, req, err := r.ask(ctx, r.request(expires))
+	if req != nil && req.CSeq() != nil {
+		r.cseq = req.CSeq().SeqNo
 	}
 	switch {
 	case ctx.Err() != nil && err != nil:
@@ -256,7 +251,7 @@ func (r *registration) register(ctx context.Context, expires time.Duration) time
 	case res.StatusCode == sip.StatusIntervalToBrief:
 		if h := res.GetHeader("Min-Expires"); h != nil {
 			if n, err := strconv.ParseUint(h.Value(), 10, 20); err == nil && n > 0 {
-				r.ask = time.Duration(n) * time.Second
+				r.expiry = time.Duration(n) * time.Second
 			}
 		}
 		r.refused(res.StatusCode, printable(res.Reason))
@@ -277,6 +272,20 @@ func (r *registration) refused(status int, text string) {
 	r.log.Warn("line is not registered at the gateway", "aor", r.line.AOR, "status", status, "err", text)
 }
 
+// ask sends a request and answers the gateway's challenge. It returns the last
+// request that went out, with its number.
+func (r *registration) ask(ctx context.Context, req *sip.Request) (*sip.Response, *sip.Request, error) {
+	res, err := r.exchange(ctx, req)
+	for try := 0; err == nil && challenged(res) && (try == 0 || try == 1 && staleNonce(res)); try++ {
+		var next *sip.Request
+		if next, err = authorized(req, res, r.line.AuthUser, r.line.AuthPassword); err == nil {
+			req = next
+			res, err = r.exchange(ctx, req)
+		}
+	}
+	return res, req, err
+}
+
 func (r *registration) exchange(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, upstreamAnswer)
 	defer cancel()
@@ -290,21 +299,27 @@ func (r *registration) exchange(ctx context.Context, req *sip.Request) (*sip.Res
 
 func (r *registration) request(expires time.Duration) *sip.Request {
 	aor := aorURI(r.line.AOR, r.uplink.Domain())
-	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: aor.Host})
-	from := &sip.FromHeader{Address: aor}
-	from.Params.Add("tag", r.tag)
-	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{Address: aor})
+	req := r.start(sip.REGISTER, sip.Uri{Scheme: "sip", Host: aor.Host})
 	id := sip.CallIDHeader(r.callID)
 	req.AppendHeader(&id)
 	r.cseq++
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: r.cseq, MethodName: sip.REGISTER})
-	hops := sip.MaxForwardsHeader(70)
-	req.AppendHeader(&hops)
-	contact := r.uplink.Contact(aor.User)
-	req.AppendHeader(contact)
 	req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(int(expires/time.Second))))
-	req.AppendHeader(sip.NewHeader("User-Agent", "Patchbay"))
+	return req
+}
+
+// start begins a request of the line about itself.
+func (r *registration) start(method sip.RequestMethod, target sip.Uri) *sip.Request {
+	aor := aorURI(r.line.AOR, r.uplink.Domain())
+	req := sip.NewRequest(method, target)
+	from := &sip.FromHeader{Address: aor}
+	from.Params.Add("tag", r.tag)
+	hops := sip.MaxForwardsHeader(70)
+	for _, h := range []sip.Header{
+		from, &sip.ToHeader{Address: aor}, &hops, r.uplink.Contact(aor.User), sip.NewHeader("User-Agent", "Patchbay"),
+	} {
+		req.AppendHeader(h)
+	}
 	return req
 }
 

@@ -311,11 +311,8 @@ func judgeDialog(m *message) *fault {
 	default:
 		return nil
 	}
-	to, _ := m.get("to")
-	if a, _ := parseAddress(to); a.params != nil {
-		if _, ok := a.param("tag"); ok {
-			return nil
-		}
+	if m.inDialog() {
+		return nil
 	}
 	return &fault{status: 481, reason: "Call/Transaction Does Not Exist", detail: m.method + " outside of a call"}
 }

@@ -1,0 +1,192 @@
+package sipedge
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/emiago/sipgo/sip"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// busyLamps is the event package dialog (RFC 4235): the lamps beside the names
+// of colleagues. It knows what each account of the site does by what the calls
+// tell the stories of the phones, so it works whether there is a gateway or not.
+type busyLamps struct {
+	e *Endpoint
+
+	mu      sync.Mutex
+	dialogs map[mac.Account]map[string]lamp // by the id of the call
+}
+
+// lamp is what one account does in one call.
+type lamp struct {
+	state    string // trying, early, confirmed
+	incoming bool
+	number   string // of the other party
+	name     string
+}
+
+func newBusyLamps(e *Endpoint) *busyLamps {
+	return &busyLamps{e: e, dialogs: make(map[mac.Account]map[string]lamp)}
+}
+
+// resource implements [eventPackage]: a line of this site by its number,
+// extension or address, or an account by its user name.
+func (w *busyLamps) resource(_ Identity, user string) (topic, *StatusError) {
+	if l, ok := w.e.accounts.Dialled(user); ok {
+		return topic{line: l.ID}, nil
+	}
+	if id, ok := w.e.accounts.Identity(strings.ToLower(user)); ok {
+		return topic{account: id.Account}, nil
+	}
+	return topic{}, &StatusError{Status: 404, Phrase: "Nobody Has This Number"}
+}
+
+// accountsOf are the accounts that a resource stands for, at present.
+func (w *busyLamps) accountsOf(t topic) []mac.Account {
+	if t.line != 0 {
+		return w.e.accounts.OnLine(t.line)
+	}
+	return []mac.Account{t.account}
+}
+
+// note takes a step of a call at an account.
+func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story.Args) {
+	var l lamp
+	switch code {
+	case story.CallOut, story.Emergency:
+		l = lamp{state: "trying"}
+	case story.CallIn:
+		l = lamp{state: "early", incoming: true}
+	case story.CallAnswered:
+		l = lamp{state: "confirmed"}
+	case story.CallEnded, story.CallFailed:
+	default:
+		return
+	}
+	l.number, l.name = args.Number, args.Name
+	w.mu.Lock()
+	changed := []mac.Account{a}
+	if old, ok := w.dialogs[a][call]; ok && l.state == "confirmed" {
+		l.incoming = old.incoming
+		if l.incoming {
+			changed = append(changed, w.stopOthers(call, a)...)
+		}
+	}
+	w.set(call, a, l)
+	w.mu.Unlock()
+	w.tell(changed)
+}
+
+// stopOthers ends the ringing of the other phones of a call that was answered.
+// It needs mu.
+func (w *busyLamps) stopOthers(call string, winner mac.Account) []mac.Account {
+	var out []mac.Account
+	for a, calls := range w.dialogs {
+		if l, ok := calls[call]; ok && a != winner && l.incoming && l.state == "early" {
+			w.set(call, a, lamp{})
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// set needs mu. A lamp without a state goes out.
+func (w *busyLamps) set(call string, a mac.Account, l lamp) {
+	if l.state == "" {
+		if delete(w.dialogs[a], call); len(w.dialogs[a]) == 0 {
+			delete(w.dialogs, a)
+		}
+		return
+	}
+	if w.dialogs[a] == nil {
+		w.dialogs[a] = make(map[string]lamp)
+	}
+	w.dialogs[a][call] = l
+}
+
+// over ends whatever a call that is over has left behind.
+func (w *busyLamps) over(call string) {
+	w.mu.Lock()
+	var changed []mac.Account
+	for a, calls := range w.dialogs {
+		if _, ok := calls[call]; ok {
+			w.set(call, a, lamp{})
+			changed = append(changed, a)
+		}
+	}
+	w.mu.Unlock()
+	w.tell(changed)
+}
+
+// tell notifies who watches the accounts, by themselves or by their line.
+func (w *busyLamps) tell(accounts []mac.Account) {
+	for _, a := range accounts {
+		w.e.events.changed("dialog", topic{account: a})
+		if id, ok := w.e.accounts.Account(a); ok && id.LineID != 0 {
+			w.e.events.changed("dialog", topic{line: id.LineID})
+		}
+	}
+}
+
+// state implements [eventPackage]: always the full state (RFC 4235 §4.3). Where
+// nothing goes on there is one ended dialog: some phones keep their lamp on
+// if there is none.
+func (w *busyLamps) state(t topic, version uint32, entity string) (string, []byte) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"%d\" state=\"full\" entity=\"%s\">\n",
+		version, escapeXML(entity))
+	_, host, _ := strings.Cut(entity, "@")
+	n := 0
+	for _, a := range w.accountsOf(t) {
+		for _, call := range w.calls(a) {
+			call.lamp.write(&b, call.id, entity, host)
+			n++
+		}
+	}
+	if n == 0 {
+		b.WriteString("<dialog id=\"idle\"><state>terminated</state></dialog>\n")
+	}
+	b.WriteString("</dialog-info>\n")
+	return "application/dialog-info+xml", b.Bytes()
+}
+
+type litLamp struct {
+	id string
+	lamp
+}
+
+func (w *busyLamps) calls(a mac.Account) []litLamp {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []litLamp
+	for id, l := range w.dialogs[a] {
+		out = append(out, litLamp{id + "-" + a.String(), l})
+	}
+	slices.SortFunc(out, func(a, b litLamp) int { return strings.Compare(a.id, b.id) })
+	return out
+}
+
+func (l lamp) write(b *bytes.Buffer, id, entity, host string) {
+	direction := "initiator"
+	if l.incoming {
+		direction = "recipient"
+	}
+	uri := sip.Uri{Scheme: "sip", User: l.number, Host: host}
+	remote := escapeXML(uri.String())
+	fmt.Fprintf(b, "<dialog id=\"%s\" direction=\"%s\"><state>%s</state>\n", escapeXML(id), direction, l.state)
+	fmt.Fprintf(b, "<local><identity>%[1]s</identity><target uri=\"%[1]s\"/></local>\n", escapeXML(entity))
+	fmt.Fprintf(b, "<remote><identity display=\"%[1]s\">%[2]s</identity><target uri=\"%[2]s\"/></remote>\n</dialog>\n", escapeXML(l.name), remote)
+}
+
+func escapeXML(s string) string {
+	var b bytes.Buffer
+	_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
+	return b.String()
+}
