@@ -40,6 +40,11 @@ func appendArgs(b []byte, a *story.Args) ([]byte, error) {
 	b = appendText(b, "name", a.Name)
 	b = appendText(b, "call", a.Call)
 	b = appendText(b, "via", a.Via)
+	b = appendText(b, "network", a.Network)
+	b = appendText(b, "from", a.From)
+	if a.VLAN != 0 {
+		b = strconv.AppendUint(appendKey(b, "vlan"), uint64(a.VLAN), 10)
+	}
 	b = appendText(b, "reason", string(a.Reason))
 	b = appendText(b, "detail", a.Detail)
 	return append(b, '}'), nil

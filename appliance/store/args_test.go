@@ -44,7 +44,7 @@ func TestAppendArgs(t *testing.T) {
 				field.SetString("seven")
 			case reflect.Int, reflect.Int64:
 				field.SetInt(7)
-			case reflect.Uint8:
+			case reflect.Uint8, reflect.Uint16:
 				field.SetUint(1)
 			default:
 				t.Fatalf("no example of %T", v)

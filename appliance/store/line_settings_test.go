@@ -33,7 +33,7 @@ func TestLineSettings(t *testing.T) {
 	if err := db.LineSettings().Put(t.Context(), sipedge.LineSettings{LineID: id + 1}); err == nil {
 		t.Error("settings of a line that is not there")
 	}
-	if err := db.Inventory().DeleteLine(t.Context(), id); err != nil {
+	if _, err := db.Inventory().Apply(t.Context(), enrol.Change{DropLines: []int64{id}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := db.LineSettings().All(t.Context()); err != nil || len(got) > 0 {
