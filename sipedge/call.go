@@ -45,6 +45,7 @@ type call struct {
 	transfer *transfer  // under way
 	parked   string     // the slot where the call waits
 	joining  *admission // who comes in from another call
+	tries    int        // how often somebody had to come again, see soon
 	moved    bool       // the caller's leg went on to another call
 	ending   bool
 	verdict  error

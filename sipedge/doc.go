@@ -60,6 +60,13 @@
 // itself told us in the Via of an answer (RFC 3581). Media there is SRTP with
 // keys by SDES (RFC 4568) or there is no call.
 //
+// A transfer is carried out here, whoever asked for it (RFC 5589): the target
+// is called under the line of who transfers, who is passed on gets a re-INVITE,
+// and only then the one who transfers is let go. The peers need not know REFER
+// or Replaces. In an attended transfer a leg moves from one call to another:
+// its owner changes, and requests that were on their way follow it. Each pair
+// of people that talks has a record of its own.
+//
 // Where a feature code is dialled ([FeatureCode]) the box is the other side
 // itself: it answers, speaks, hears digits, and hangs up. A refusal that the
 // phone's tones would not explain is spoken as early media before its final
@@ -71,10 +78,14 @@
 //
 // # Deviations
 //
-//   - 100rel (RFC 3262) and session timers (RFC 4028) are neither offered nor
-//     passed on. A peer that refreshes by itself is answered.
-//   - UPDATE with an offer (RFC 3311) becomes a re-INVITE for the other side.
-//   - REFER (RFC 3515) is refused with 603, a redirection is not followed.
+//   - 100rel (RFC 3262) and session timers (RFC 4028) hold between one peer
+//     and us: neither side need know what the other one does. An INVITE
+//     without an offer does not offer 100rel, for its PRACK would have to bring
+//     the answer, and an offer in a PRACK is refused with 488.
+//   - UPDATE with an offer (RFC 3311) becomes a re-INVITE for the other side;
+//     before the call is answered it is refused with 491.
+//   - A redirection of the gateway is not followed.
+//   - REFER outside of a dialog needs Target-Dialog (RFC 4538).
 //   - An account has one live binding (RFC 3261 §10 allows many): the phone's
 //     new contact replaces the ghost that it left behind.
 //   - One MD5 challenge, without a second one for SHA-256 (RFC 8760): old

@@ -244,7 +244,11 @@ func (t *try) divertedBefore(b *branch) []sip.Header {
 // uriOf is the address of a line as the side of a branch knows it.
 func (t *try) uriOf(l Line, b *branch) sip.Uri {
 	if !b.leg.gateway {
-		return sip.Uri{Scheme: "sip", User: called(Route{Line: l}).Number, Host: b.leg.peer.Local.Addr().String()}
+		number := l.Extension
+		if number == "" {
+			number = called(Route{Line: l}).Number
+		}
+		return sip.Uri{Scheme: "sip", User: number, Host: b.leg.peer.Local.Addr().String()}
 	}
 	uri := aorURI(l.AOR, t.c.s.uplink.Domain())
 	if l.Number != "" {

@@ -17,12 +17,18 @@ import (
 func upRig(t testing.TB, hurry ...func(*callTimes)) *callRig {
 	t.Helper()
 	rig := newCallRig(t, true, nil, hurry...)
+	up(t, rig)
+	return rig
+}
+
+// up waits for the uplink.
+func up(t testing.TB, rig *callRig) {
+	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	if err := rig.uplink.Hurry(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return rig
 }
 
 func until(t testing.TB, what string, ok func() bool) {

@@ -31,14 +31,13 @@ func (e *Endpoint) allow() sip.Header {
 	return sip.NewHeader("Allow", strings.Join(names, ", "))
 }
 
-// options answers with what the box can do (RFC 3261 §11.2). No extension is
-// supported so far.
+// options answers with what the box can do (RFC 3261 §11.2).
 func (e *Endpoint) options(r *Request) {
 	e.answer(r, sip.StatusOK, "OK",
 		e.allow(),
 		sip.NewHeader("Accept", "application/sdp"),
 		sip.NewHeader("Accept-Language", "en"),
-		sip.NewHeader("Supported", ""),
+		supportedHeader(),
 	)
 	r.Tx.Terminate()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -106,6 +107,14 @@ func (c *call) enterOther(to *call, job func(*admission)) error {
 		case err := <-ad.done:
 			c.moved = err == nil
 			return err
+		case <-to.over:
+			select {
+			case err := <-ad.done:
+				c.moved = err == nil
+				return err
+			default:
+				return errNoDialog
+			}
 		case in := <-c.inbox:
 			in.finish(errGlare)
 		case then := <-c.results:
@@ -191,6 +200,10 @@ func (c *call) setTo(l *leg) {
 
 // replace puts who comes in in the place of a side of the call that is up.
 func (c *call) replace(ad *admission, old *leg) {
+	if c.talking && c.soon(func() { c.replace(ad, old) }) {
+		return
+	}
+	c.tries = 0
 	switch {
 	case !c.talking && old != c.a && c.try != nil:
 		c.pickUp(ad)
@@ -215,6 +228,17 @@ func (c *call) replace(ad *admission, old *leg) {
 		c.busy, c.joining = false, nil
 		c.replaced(ad, old, x, res, sent, err)
 	})
+}
+
+// soon puts something off while an ACK or an answer is under way. It is false
+// if nothing is, or if that takes too long.
+func (c *call) soon(f func()) bool {
+	if !c.busy && !c.pending() || c.tries > 40 {
+		return false
+	}
+	c.tries++
+	c.after(50*time.Millisecond, f)
+	return true
 }
 
 // replaced takes the answer of the side that stays.
@@ -281,13 +305,22 @@ func (c *call) attendedTransfer(to target) {
 		c.tryFailed(errNotYours)
 		return
 	}
+	answered := make(chan struct{})
 	c.s.loose.Go(func() {
-		ask := func() { other.release(l, c) }
 		select {
-		case other.results <- ask:
+		case other.results <- func() { other.release(l, c, answered) }:
 		case <-other.over:
-			c.post(func() { c.handedOver(nil, nil, errNoDialog) })
 		case <-c.over:
+			return
+		}
+		select {
+		case <-answered:
+		case <-other.over:
+			select {
+			case <-answered:
+			default: // it ended before it could give anything away
+				c.post(func() { c.handedOver(nil, nil, errNoDialog) })
+			}
 		}
 	})
 }
@@ -308,7 +341,12 @@ func (c *call) attendedElsewhere(to target) {
 
 // release gives the side opposite to l away to another call, and ends this
 // one. It runs in the goroutine of the call that is given up.
-func (c *call) release(l *leg, to *call) {
+func (c *call) release(l *leg, to *call, answered chan struct{}) {
+	if c.talking && c.soon(func() { c.release(l, to, answered) }) {
+		return
+	}
+	close(answered)
+	c.tries = 0
 	var given *leg
 	var rings *Route
 	err := error(errNoDialog)

@@ -82,12 +82,16 @@ func testDirectory() *directory {
 			{Account: testAccount(2), Username: "00005e005302-1", Password: "secret-2", LineID: 2},
 			{Account: testAccount(3), Username: "00005e005303-1", Password: "secret-3"},
 			{Account: testAccount(4), Username: "00005e005304-1", Password: "secret-4", LineID: 2},
+			{Account: testAccount(5), Username: "00005e005305-1", Password: "secret-5", LineID: 5},
+			{Account: testAccount(6), Username: "00005e005306-1", Password: "secret-6", LineID: 6},
 		},
 		lines: []Line{
 			{ID: 1, AOR: "sip:alice@example.com", DisplayName: "Alice Ärzte", Number: "+4930123451", Extension: "101", AuthUser: "alice", AuthPassword: "pw-alice"},
 			{ID: 2, AOR: "sip:bob@example.com", DisplayName: "Bob", Number: "+4930123452", Extension: "102", AuthUser: "bob", AuthPassword: "pw-bob"},
 			{ID: 3, AOR: "sip:site@example.com", DisplayName: "Office", Number: "+4930123450", AuthUser: "site", AuthPassword: "pw-site", Site: true},
 			{ID: 4, AOR: "sip:empty@example.com", Number: "+4930123459", Extension: "109"},
+			{ID: 5, AOR: "sip:carol@example.com", DisplayName: "Carol", Number: "+4930123455", Extension: "105"},
+			{ID: 6, AOR: "sip:dan@example.com", DisplayName: "Dan", Number: "+4930123456", Extension: "106"},
 		},
 	}
 }

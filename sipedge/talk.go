@@ -245,7 +245,11 @@ func (c *call) onAck(in *inbound) {
 	}
 	if next := c.waits; next != nil {
 		c.waits = nil
-		defer c.renegotiate(next)
+		if next.r.Method == sip.REFER {
+			defer c.onRefer(next)
+		} else {
+			defer c.renegotiate(next)
+		}
 	}
 	if u.x == nil || u.x.late == nil {
 		return
@@ -281,10 +285,7 @@ func (c *call) renegotiate(in *inbound) {
 	case in.r.Method == sip.UPDATE && offer == nil:
 		// Only a refresh of the target or of a session timer (RFC 3311 §5.1).
 		c.agree(in, nil)
-	case c.pending() && !c.busy && c.waits == nil:
-		// Its ACK is under way on the other side; nobody need try again.
-		c.waits = in
-		c.after(patienceForAck, func() { c.tooEarly(in) })
+	case c.waitForAck(in):
 	case c.busy || c.pending():
 		in.finish(errGlare) // RFC 3261 §14.2, RFC 3311 §5.2
 	case offer != nil && l.repeats(offer):
@@ -295,6 +296,17 @@ func (c *call) renegotiate(in *inbound) {
 	default:
 		c.passOffer(in, offer)
 	}
+}
+
+// waitForAck keeps a request until an ACK has come that is under way on the
+// other side, so that nobody need try again. It is false where that is not so.
+func (c *call) waitForAck(in *inbound) bool {
+	if !c.pending() || c.busy || c.waits != nil {
+		return false
+	}
+	c.waits = in
+	c.after(patienceForAck, func() { c.tooEarly(in) })
+	return true
 }
 
 // tooEarly refuses an offer that waited in vain for an ACK.

@@ -86,6 +86,8 @@ func (c *call) onRefer(in *inbound) {
 	case err != nil:
 		in.finish(statusOf(err))
 		return
+	case c.transfer == nil && c.waitForAck(in):
+		return
 	case c.transfer != nil || c.busy || c.pending() || c.other(l).ended:
 		in.finish(errGlare)
 		return

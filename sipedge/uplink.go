@@ -74,5 +74,5 @@ func allowHeader() sip.Header {
 
 // supportedHeader lists the extensions that both sides of a call may use.
 func supportedHeader() sip.Header {
-	return sip.NewHeader("Supported", "100rel, timer, replaces, norefersub")
+	return sip.NewHeader("Supported", "100rel, timer, replaces, norefersub, tdialog")
 }

@@ -227,8 +227,18 @@ func judgeAddresses(m *message) *fault {
 	return nil
 }
 
-// judgeRequire is of RFC 3261 §8.2.2.3: no extension is supported that a
-// request could require. Phones offer theirs by Supported.
+// understood says whether a request may require an option (RFC 3261 §20.32):
+// reliable provisional answers (RFC 3262), session timers (RFC 4028), Replaces
+// (RFC 3891), REFER without a subscription (RFC 4488), Target-Dialog (RFC 4538).
+func understood(tag string) bool {
+	switch strings.ToLower(tag) {
+	case "100rel", "timer", "replaces", "norefersub", "tdialog":
+		return true
+	}
+	return false
+}
+
+// judgeRequire is of RFC 3261 §8.2.2.3.
 func judgeRequire(m *message) *fault {
 	if m.method == "ACK" || m.method == "CANCEL" {
 		return nil
@@ -237,7 +247,7 @@ func judgeRequire(m *message) *fault {
 	for _, f := range m.fields {
 		if f.name == "require" || f.name == "proxy-require" {
 			for tag := range strings.SplitSeq(f.value, ",") {
-				if tag = strings.TrimSpace(tag); tag != "" && isToken(tag) {
+				if tag = strings.TrimSpace(tag); tag != "" && isToken(tag) && !understood(tag) {
 					unsupported = append(unsupported, tag)
 				}
 			}
