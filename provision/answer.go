@@ -23,7 +23,8 @@ type query struct {
 	path          string // decoded
 	agent         string // User-Agent; empty by TFTP
 	ifNoneMatch   string
-	head          bool // only the headers are wanted
+	head          bool     // only the headers are wanted
+	certified     mac.Addr // whose factory certificate was verified; zero: nobody's
 	local, remote netip.Addr
 	since         time.Time // when it came
 }
@@ -68,7 +69,7 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 		s.log.Debug("path refused", "component", "provision", "ip", q.remote, "err", err)
 		return badPath(err)
 	}
-	t := s.look(name, lang, q.agent, q.remote)
+	t := s.look(name, lang, q)
 	if !t.found {
 		s.missing(q, t, "")
 		return notFound
@@ -166,6 +167,9 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 		if t.match.file.Role == RolePhone {
 			r.delivered = func() { s.cfg.Delivered(t.who, rendered) }
 		}
+		if t.match.file.Role == RolePhone && t.evidence != mac.ApprovedOnce {
+			s.windows.Home(t.who, q.remote)
+		}
 	}
 	return r
 }
@@ -195,6 +199,7 @@ func (s *Server) missing(q query, t sight, reason story.Reason) {
 func (s *Server) refuse(q query, t sight, reason story.Reason) {
 	if reason != story.RenderFailed {
 		s.limit.charge(q.remote, costRefused)
+		s.suspect(q, t)
 	}
 	args := story.Args{IP: q.remote, File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Reason: reason}
 	if !t.asked.IsZero() && (t.known || t.asked == t.who) {
@@ -209,6 +214,18 @@ func (s *Server) refuse(q query, t sight, reason story.Reason) {
 		s.tell(t.who, q, story.Refused, args)
 	}
 	s.log.Debug("file refused", "component", "provision", "ip", q.remote, "mac", t.asked, "reason", string(reason))
+}
+
+// suspect counts whose files a source is refused, and tells of a source that
+// tries one after the other.
+func (s *Server) suspect(q query, t sight) {
+	if t.asked.IsZero() || t.asked == t.who || !s.walks.refused(q.remote, t.who, t.asked) {
+		return
+	}
+	s.log.Warn("somebody tries one MAC address after the other", "component", "provision", "ip", q.remote, "mac", t.who)
+	if !t.who.IsZero() {
+		s.tell(t.who, q, story.Walked, story.Args{IP: q.remote, Total: walkPhones, Via: string(q.door)})
+	}
 }
 
 // tell records one event.

@@ -13,6 +13,8 @@ const (
 	limitBurst  = 100.0
 	writeRate   = 0.2  // files written a second; a phone sends its logs every few minutes
 	writeBurst  = 30.0 // two logs at each of several restarts
+	shakeRate   = 0.1  // failed TLS handshakes a second that are told
+	shakeBurst  = 5.0
 	limitHosts  = 4096 // sources that are remembered; the rest share one bucket
 	noteEvery   = 10 * time.Second
 	costRefused = 4.0 // guessing is dearer than fetching

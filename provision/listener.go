@@ -21,9 +21,21 @@ const (
 // httpDoor is the plain HTTP listener of one address, and the task that
 // serves it.
 type httpDoor struct {
-	listener *listener
+	listener net.Listener
+	shaker   *tlsListener // of HTTPS
 	server   *http.Server
 	addr     netip.AddrPort
+}
+
+// newHTTPSDoor is newHTTPDoor with TLS.
+func newHTTPSDoor(at netip.AddrPort, s *Server) (*httpDoor, error) {
+	d, err := newHTTPDoor(at, s)
+	if err != nil {
+		return nil, err
+	}
+	d.shaker = newTLSListener(d.listener.(*listener), s)
+	d.listener = d.shaker
+	return d, nil
 }
 
 func newHTTPDoor(at netip.AddrPort, s *Server) (*httpDoor, error) {
@@ -47,11 +59,20 @@ func newHTTPDoor(at netip.AddrPort, s *Server) (*httpDoor, error) {
 }
 
 // String names the task.
-func (d *httpDoor) String() string { return "provision http " + d.addr.String() }
+func (d *httpDoor) String() string {
+	if d.shaker != nil {
+		return "provision https " + d.addr.String()
+	}
+	return "provision http " + d.addr.String()
+}
 
 // Run serves until the context ends; requests under way get a moment to finish.
 func (d *httpDoor) Run(ctx context.Context) error {
 	d.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	if d.shaker != nil {
+		d.shaker.start()
+		defer d.shaker.wg.Wait()
+	}
 	served := make(chan error, 1)
 	go func() { served <- d.server.Serve(d.listener) }()
 	select {

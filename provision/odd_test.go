@@ -111,7 +111,7 @@ func TestConnectionLimit(t *testing.T) {
 	if got := r.get(yealink, "/y000000000028.cfg", ""); got.Status != 200 {
 		t.Errorf("one host keeps another out: %+v", got)
 	}
-	l := r.Server.http[0].listener
+	l := r.Server.http[0].listener.(*listener)
 	l.mu.Lock()
 	n := l.hosts[home(laptop)]
 	l.mu.Unlock()

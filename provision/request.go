@@ -41,15 +41,22 @@ func cleanPath(p string) (name, lang string, err error) {
 			return "", "", errPathEscape
 		}
 	}
-	if len(segments) > 0 {
-		if code, ok := cutPrefixFold(segments[0], "lang_"); ok {
-			if code = strings.ToLower(code); isLanguage(code) {
-				lang = code
-			}
-			segments = segments[1:]
-		}
+	name, lang = cutLanguage(strings.Join(segments, "/"), "")
+	return name, lang, nil
+}
+
+// cutLanguage takes the language from a name that begins with one, such as
+// "lang_de/x.cfg"; without, the language stays as it is.
+func cutLanguage(name, before string) (rest, lang string) {
+	first, rest, _ := strings.Cut(name, "/")
+	code, ok := cutPrefixFold(first, "lang_")
+	if !ok {
+		return name, before
 	}
-	return strings.Join(segments, "/"), lang, nil
+	if code = strings.ToLower(code); isLanguage(code) {
+		return rest, code
+	}
+	return rest, before
 }
 
 // cutPrefixFold is strings.CutPrefix for ASCII prefixes in any case.

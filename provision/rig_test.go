@@ -70,6 +70,12 @@ type rig struct {
 // functions.
 func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 	t.Helper()
+	return newRigWith(t, listen, func(c *Config) { c.Landing = landing })
+}
+
+// newRigWith lets a test change the configuration.
+func newRigWith(t testing.TB, listen bool, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, told: new(stories), kept: new(shelf), phones: newInventory(Phone{MAC: closed, Vendor: "yealink", Accounts: accounts(closed, 1)})}
 	r.windows = NewWindows(time.Hour, time.Now, func(mac.Addr, story.Event) {})
 	for _, m := range []mac.Addr{yealink, poly, cisco, ata, grand} {
@@ -83,7 +89,6 @@ func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 			}
 			return site
 		},
-		Landing: landing,
 		Uploads: r.kept,
 		Tick:    func() { r.ticks.Add(1) },
 	}
@@ -91,6 +96,7 @@ func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 		cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 		cfg.TFTP = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	}
+	change(&cfg)
 	s, err := New(cfg, catalog(t), r.phones, homes, r.windows, r.told.record, quiet)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,9 @@ type Config struct {
 	// came to. It is called for each file that is rendered and must not block.
 	Site    func(local netip.Addr) Site
 	Listen  []netip.AddrPort // plain HTTP
+	HTTPS   []netip.AddrPort // needs TLS
+	TLS     *TLS
+	Paths   *Paths           // personal paths of phones; nil: there are none
 	TFTP    []netip.AddrPort // empty: no TFTP
 	Tick    func()           // called at least every two seconds by every loop; may be nil
 	Uploads UploadStore      // keeps what phones write; nil: it is counted only
@@ -59,10 +63,13 @@ type Server struct {
 	record  func(mac.Addr, story.Event)
 	log     *slog.Logger
 	now     func() time.Time
-	limit   *limiter      // requests by source
-	writes  *limiter      // files that are written, by source
+	limit   *limiter // requests by source
+	writes  *limiter // files that are written, by source
+	shakes  *limiter // TLS handshakes that fail, for the story
+	walks   *walks
 	uploads chan struct{} // places for bodies in memory
 	http    []*httpDoor
+	https   []*httpDoor
 	tftp    []*tftpDoor
 }
 
@@ -81,6 +88,7 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	s := &Server{
 		cfg: cfg, catalog: catalog, phones: phones, whois: whois, windows: windows,
 		record: record, log: log, now: time.Now, limit: newLimiter(time.Now, limitRate, limitBurst), writes: newLimiter(time.Now, writeRate, writeBurst),
+		shakes: newLimiter(time.Now, shakeRate, shakeBurst), walks: newWalks(time.Now),
 		uploads: make(chan struct{}, uploadsHeld),
 	}
 	for _, at := range cfg.Listen {
@@ -89,6 +97,16 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 			return nil, errors.Join(fmt.Errorf("provision http on %s: %w", at, err), s.Close())
 		}
 		s.http = append(s.http, d)
+	}
+	if len(cfg.HTTPS) > 0 && (cfg.TLS == nil || cfg.TLS.Certificate == nil) {
+		return nil, errors.Join(errors.New("provision: HTTPS without a certificate"), s.Close())
+	}
+	for _, at := range cfg.HTTPS {
+		d, err := newHTTPSDoor(at, s)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("provision https on %s: %w", at, err), s.Close())
+		}
+		s.https = append(s.https, d)
 	}
 	for _, at := range cfg.TFTP {
 		d, err := newTFTPDoor(at, s)
@@ -103,7 +121,7 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 // Tasks returns one task for each socket.
 func (s *Server) Tasks() []Task {
 	var tasks []Task
-	for _, d := range s.http {
+	for _, d := range slices.Concat(s.http, s.https) {
 		tasks = append(tasks, d)
 	}
 	for _, d := range s.tftp {
@@ -111,6 +129,17 @@ func (s *Server) Tasks() []Task {
 	}
 	return tasks
 }
+
+// HTTPSAddrs returns the addresses of the HTTPS doors, as Addrs does.
+func (s *Server) HTTPSAddrs() (https []netip.AddrPort) {
+	for _, d := range s.https {
+		https = append(https, d.addr)
+	}
+	return https
+}
+
+// Walks returns the sources that try one MAC address after the other.
+func (s *Server) Walks() []Walk { return s.walks.list() }
 
 // Addrs returns the addresses that are bound, in the order of the
 // configuration; a configured port 0 is replaced by the real one.
@@ -133,7 +162,7 @@ func (s *Server) Close() error {
 			faults = append(faults, err)
 		}
 	}
-	for _, d := range s.http {
+	for _, d := range slices.Concat(s.http, s.https) {
 		closed(d.listener.Close())
 	}
 	for _, d := range s.tftp {
@@ -151,10 +180,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	q := query{
-		door: story.HTTP, path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"),
+		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"),
 		head: r.Method == http.MethodHead, local: localAddr(r), remote: remoteAddr(r), since: s.now(),
 	}
-	if ok, note := s.limit.take(q.remote); !ok {
+	if ok, note := s.take(q.remote); !ok {
 		s.tooFast(q, note)
 		write(w, q, tooMany)
 		return
@@ -200,6 +229,36 @@ func write(w http.ResponseWriter, q query, r reply) {
 	if n, err := w.Write(r.body); err == nil && n == len(r.body) || r.status == http.StatusNotModified {
 		r.whole()
 	}
+}
+
+// take asks for a place for one request; those of a walker are dear.
+func (s *Server) take(from netip.Addr) (ok, note bool) {
+	if s.walks.walking(from) {
+		s.limit.charge(from, walkCost-1)
+	}
+	return s.limit.take(from)
+}
+
+// door is the one that a request of HTTP came by.
+func door(r *http.Request) story.Proto {
+	if r.TLS != nil {
+		return story.HTTPS
+	}
+	return story.HTTP
+}
+
+// certified says which phone a request of HTTPS comes from by its factory
+// certificate; zero if it has none that is worth anything.
+func (s *Server) certified(r *http.Request) mac.Addr {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || s.cfg.TLS.Roots == nil {
+		return mac.Addr{}
+	}
+	m, err := s.cfg.TLS.Roots.Verify(r.TLS.PeerCertificates, s.now())
+	if err != nil {
+		s.log.Debug("factory certificate", "component", "provision", "ip", r.RemoteAddr, "err", err)
+		return mac.Addr{}
+	}
+	return m
 }
 
 // tooFast tells the story of a phone that asks too often, now and then.

@@ -41,7 +41,7 @@ func (d *tftpDoor) String() string { return "provision tftp " + d.Addr().String(
 // Read implements [tftp.Handler].
 func (d *tftpDoor) Read(ctx context.Context, r tftp.Request) (tftp.Content, int64, error) {
 	q := d.query(r)
-	if ok, note := d.server.limit.take(q.remote); !ok {
+	if ok, note := d.server.take(q.remote); !ok {
 		d.server.tooFast(q, note)
 		return nil, 0, errTFTPBusy
 	}
@@ -65,7 +65,7 @@ func (d delivery) Whole() { d.reply.whole() }
 // HTTP.
 func (d *tftpDoor) Write(ctx context.Context, r tftp.Request) (int64, error) {
 	q := d.query(r)
-	if ok, note := d.server.limit.take(q.remote); !ok {
+	if ok, note := d.server.take(q.remote); !ok {
 		d.server.tooFast(q, note)
 		return 0, errTFTPBusy
 	}

@@ -41,7 +41,7 @@ func (s *Server) mayUpload(ctx context.Context, q query) (sight, reply, bool) {
 	if err != nil {
 		return sight{}, badPath(err), false
 	}
-	t := s.look(name, lang, q.agent, q.remote)
+	t := s.look(name, lang, q)
 	if !t.found || !t.match.file.Put {
 		return t, notWritable, false
 	}

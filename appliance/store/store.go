@@ -39,6 +39,8 @@ type DB struct {
 	story     *Story
 	inventory *Inventory
 	settings  *Settings
+
+	provisioning *Provisioning
 }
 
 // Open opens the database file, and makes it if there is none; its directory
@@ -140,6 +142,7 @@ func (db *DB) tables(ctx context.Context) (err error) {
 	}
 	db.leases = &Leases{db}
 	db.bindings = newBindings(db)
+	db.provisioning = &Provisioning{db: db, behind: make(map[[2]string]string)}
 	db.calls = &Calls{db: db}
 	db.inventory = newInventory(db)
 	db.story, err = newStory(ctx, db)

@@ -93,7 +93,7 @@ func (db *DB) flushLogged() {
 
 // flush writes all that is behind now. What fails stays behind, bounded.
 func (db *DB) flush(ctx context.Context) error {
-	return errors.Join(db.bindings.flush(ctx), db.inventory.flush(ctx), db.calls.flush(ctx), db.story.flush(ctx))
+	return errors.Join(db.bindings.flush(ctx), db.provisioning.flush(ctx), db.inventory.flush(ctx), db.calls.flush(ctx), db.story.flush(ctx))
 }
 
 // tidy removes the rows that are too many or too old.

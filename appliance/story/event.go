@@ -15,6 +15,7 @@ const (
 	DHCP  Proto = "dhcp"
 	ARP   Proto = "arp"
 	HTTP  Proto = "http"
+	HTTPS Proto = "https"
 	TFTP  Proto = "tftp"
 	SIP   Proto = "sip"
 	RTP   Proto = "rtp"

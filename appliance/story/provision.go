@@ -4,13 +4,15 @@ import "fmt"
 
 // The codes of provisioning.
 const (
-	Served     Code = "provision.served"   // File, Bytes, Via, Evidence, Vendor, Model, Firmware
-	Unchanged  Code = "provision.304"      // File, Via
-	NotFound   Code = "provision.404"      // File, Via: an optional file that does not exist, which is normal
-	Refused    Code = "provision.refused"  // File, Via, IP, Reason
-	Uploaded   Code = "provision.uploaded" // File, Bytes, Via
-	Identified Code = "provision.identified"
-	Window     Code = "provision.window" // Duration, Reason: fetching is allowed for so long
+	Served      Code = "provision.served"   // File, Bytes, Via, Evidence, Vendor, Model, Firmware
+	Unchanged   Code = "provision.304"      // File, Via
+	NotFound    Code = "provision.404"      // File, Via: an optional file that does not exist, which is normal
+	Refused     Code = "provision.refused"  // File, Via, IP, Reason
+	Uploaded    Code = "provision.uploaded" // File, Bytes, Via
+	Identified  Code = "provision.identified"
+	Walked      Code = "provision.walked"     // IP, Total, Via: it tries one MAC address after the other
+	HTTPSFailed Code = "provision.tls-failed" // IP, Reason, Detail: what the phone offers
+	Window      Code = "provision.window"     // Duration, Reason: fetching is allowed for so long
 )
 
 // The reasons of provisioning.
@@ -29,6 +31,14 @@ const (
 	LanguageFallback  Reason = "language-fallback"
 	VendorUnsupported Reason = "vendor-unsupported"
 	WriteRefused      Reason = "write-refused"
+	PathUnknown       Reason = "path-unknown"
+	WindowByHome      Reason = "window-home"
+
+	TLSNotSpoken          Reason = "tls-not-spoken"
+	TLSTooOld             Reason = "tls-too-old"
+	TLSNoSuite            Reason = "tls-no-suite"
+	TLSCertificateRefused Reason = "tls-certificate-refused"
+	TLSBroken             Reason = "tls-broken"
 )
 
 var provisionWords = map[Code]func(Args) string{
@@ -49,7 +59,11 @@ var provisionWords = map[Code]func(Args) string{
 		}
 		return fmt.Sprintf("is a %v with firmware %s", model(a), a.Firmware)
 	},
-	Window: func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
+	Walked: func(a Args) string {
+		return fmt.Sprintf("asks for the files of one phone after the other (%d and more) from %v; its requests are slowed down", a.Total, a.IP)
+	},
+	HTTPSFailed: func(a Args) string { return fmt.Sprintf("could not connect by HTTPS (%s)", a.Detail) },
+	Window:      func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
 }
 
 var provisionReasons = map[Reason]string{
@@ -66,5 +80,14 @@ var provisionReasons = map[Reason]string{
 	WindowByAdmin:     "an administrator opened it",
 	LanguageFallback:  "the phone does not speak the language that was asked for, so it gets English",
 	VendorUnsupported: "this vendor is not supported yet",
-	WriteRefused:      "files can't be written by TFTP; let the phone use HTTP",
+	PathUnknown:       "the personal address is not valid, or no more; give the phone its new one",
+	WindowByHome:      "it is where it was before",
+
+	TLSNotSpoken:          "what it sent is no TLS",
+	TLSTooOld:             "its TLS is older than provision.tls_min allows; lower that, or update the phone's firmware",
+	TLSNoSuite:            "it has no cipher suite in common with the box; set provision.tls_old, or update the phone's firmware",
+	TLSCertificateRefused: "it did not accept the certificate of the box; give the phone the box's CA, or the box a public certificate",
+	TLSBroken:             "the handshake broke off",
+
+	WriteRefused: "phones of this vendor do not write this file",
 }

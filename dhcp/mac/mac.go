@@ -127,9 +127,11 @@ const (
 	Neighbor              // the kernel's neighbour table, same segment
 	RelayedLease          // a lease that we saw another server grant through our relay
 	OwnLease              // a lease that this box granted
+	PersonalPath          // it asked at the address that only this phone was told
+	Certificate           // it proved by its factory certificate who it is
 )
 
-var evidenceText = [...]string{"none", "approved once", "bound", "neighbour", "relayed lease", "own lease"}
+var evidenceText = [...]string{"none", "approved once", "bound", "neighbour", "relayed lease", "own lease", "personal path", "factory certificate"}
 
 // String returns a short lower-case word, stable enough to be stored.
 func (e Evidence) String() string {
