@@ -80,6 +80,7 @@ type Appliance struct {
 	settings  *sipedge.Settings // what the users of lines want
 	hep       *hep.Exporter     // nil: no capture server
 	provision *provision.Server
+	doors     provisioning
 	page      *web.Server
 	mdns      []*mdns.Responder
 	control   *api.Unix
@@ -171,7 +172,7 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 		return err
 	}
 	a.windows = provision.NewWindows(a.cfg.Provision.Window, a.now, a.record)
-	return nil
+	return a.restoreProvisioning(ctx)
 }
 
 // record puts an event on the story of a phone, notes that the phone lives if
@@ -269,6 +270,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		a.ever.add(acc)
 		a.noteSource(acc, ip)
 		a.desk.Heard(acc.MAC)
+		a.windows.Home(acc.MAC, ip)
 		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
@@ -365,31 +367,6 @@ func (a *Appliance) putSiteLine(ctx context.Context) error {
 		return fmt.Errorf("site_line: %w", err)
 	}
 	a.siteLine = stored.ID
-	return nil
-}
-
-func (a *Appliance) buildProvision(context.Context) error {
-	landing, err := web.Landing(a.cfg.Box.Name, a.page.Port(), a.ca.cert.Raw)
-	if err != nil {
-		return err
-	}
-	cfg := provision.Config{
-		Site:      func(local netip.Addr) provision.Site { return a.cfg.site(local, a.emergency) },
-		Delivered: a.desk.Fetched,
-		Landing:   landing,
-		Tick:      a.watchdog.Loop("provision"),
-	}
-	for _, l := range a.cfg.LANs {
-		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.Provision.HTTPPort))
-		if a.cfg.Provision.TFTPPort != 0 {
-			cfg.TFTP = append(cfg.TFTP, netip.AddrPortFrom(l.Address, a.cfg.Provision.TFTPPort))
-		}
-	}
-	a.provision, err = provision.New(cfg, a.catalog, a.directory, a.whois, a.windows, a.record, a.log)
-	if err != nil {
-		return explainBind("provisioning", "its port", "provision.http_port or provision.tftp_port", err)
-	}
-	a.closers = append(a.closers, a.provision.Close)
 	return nil
 }
 

@@ -124,6 +124,7 @@ func (b backend) condition() condition {
 	}
 	c.deaf = a.deaf()
 	c.stolen = a.sources.stolen(a.now())
+	c.walks, c.noHTTPS = a.provision.Walks(), a.doors.noHTTPS
 	stats := a.db.Stats()
 	c.dropped = stats.StoryDropped + stats.CallsDropped
 	if stats.LastError != nil && a.now().Sub(stats.LastFailure) < time.Minute {

@@ -70,13 +70,6 @@ type Reservation struct {
 	IP  netip.Addr `toml:"ip"`
 }
 
-// Provision says where phones fetch their configuration.
-type Provision struct {
-	HTTPPort uint16        `toml:"http_port"`
-	TFTPPort uint16        `toml:"tftp_port"` // 0: no TFTP
-	Window   time.Duration `toml:"window"`
-}
-
 // SIP says where phones register.
 type SIP struct {
 	Port      uint16        `toml:"port"`
@@ -124,7 +117,7 @@ var Languages = []string{"en", "es", "ja", "de", "fr", "pt"}
 func Default() Config {
 	return Config{
 		Box:       Box{Name: "patchbay", State: "/var/lib/patchbay", Country: "US", TimeZone: "UTC", Language: "en"},
-		Provision: Provision{HTTPPort: 80, TFTPPort: 69, Window: 5 * time.Minute},
+		Provision: Provision{HTTPPort: 80, HTTPSPort: 443, TFTPPort: 69, Window: 5 * time.Minute, TLSMin: "1.2"},
 		SIP:       SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", Expires: 10 * time.Minute},
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
 		Media:   Media{FirstPort: 20000, LastPort: 29999},
@@ -221,7 +214,8 @@ var knownKeys = []string{
 	"dhcp_rule.name", "dhcp_rule.interface", "dhcp_rule.vendor_class", "dhcp_rule.vendor_class_prefix", "dhcp_rule.vendor_class_regexp",
 	"dhcp_rule.user_class", "dhcp_rule.circuit_id", "dhcp_rule.oui", "dhcp_rule.mac", "dhcp_rule.suppress",
 	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
-	"provision.http_port", "provision.tftp_port", "provision.window",
+	"provision.http_port", "provision.https_port", "provision.tftp_port", "provision.window",
+	"provision.tls_min", "provision.tls_old", "provision.tls_suites", "provision.vendor_roots",
 	"sip.port", "sip.tls_port", "sip.tls_min", "sip.tls_old", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
 	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
@@ -263,8 +257,7 @@ func (c *Config) Validate() error {
 	}
 	c.validateOverlap(&v)
 	c.validateRules(&v)
-	v.check(c.Provision.HTTPPort != 0, "provision.http_port", "0", "write 80, the port that phones ask at first")
-	v.check(c.Provision.Window >= time.Minute && c.Provision.Window <= 24*time.Hour, "provision.window", c.Provision.Window.String(), `write a time from "1m" to "24h"`)
+	c.Provision.validate(&v)
 	if err := c.HEP.validate(); err != nil {
 		v.check(false, "hep.address", c.HEP.Address, "write host and port of the capture server, such as 192.0.2.9:9060")
 	}

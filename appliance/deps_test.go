@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"patchbay/dhcp/snippet":        {},
 	"patchbay/provision":           {"patchbay/provision/tftp"},
 	"patchbay/provision/tftp":      {},
+	"patchbay/provision/upload":    {},
 	"patchbay/provision/enrol":     {"patchbay/provision"},
 	"patchbay/sipedge":             {"patchbay/media"},
 	"patchbay/sipedge/hep":         {},
@@ -39,7 +40,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/lab/netns": {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
 		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",
-		"patchbay/provision/enrol", "patchbay/sipedge", "patchbay/sipedge/hep", "patchbay/systemd",
+		"patchbay/provision/enrol", "patchbay/provision/upload", "patchbay/sipedge", "patchbay/sipedge/hep", "patchbay/systemd",
 	},
 	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
 }

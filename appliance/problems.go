@@ -9,6 +9,7 @@ import (
 	"patchbay/appliance/health"
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
+	"patchbay/provision"
 )
 
 // condition is the state of the box that problems are told from. It is
@@ -32,7 +33,9 @@ type condition struct {
 	untaken     []untakenOffers
 	relaySilent []relaySilent
 
-	stolen []twoSources // device identities that are used from two places
+	stolen  []twoSources     // device identities that are used from two places
+	walks   []provision.Walk // who tries one MAC address after the other
+	noHTTPS error            // why phones have no HTTPS
 
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
@@ -91,6 +94,7 @@ func problems(c condition) []health.Problem {
 				"Enlarge the pools in patchbay.toml, or shorten the lease.")
 		}
 	}
+	c.intruders(add)
 	if len(c.pnpHeld) > 0 { // the newest comes first
 		h := c.pnpHeld[0]
 		add("pnp-held", health.Notice, h.since, fmt.Sprintf("%d device(s) asked by SIP PnP for a configuration and got no answer, last %v from %v: %s.", len(c.pnpHeld), h.mac, h.ip, h.reason.Words()),
@@ -115,6 +119,22 @@ func problems(c condition) []health.Problem {
 	}
 	slices.SortStableFunc(out, func(a, b health.Problem) int { return int(b.Severity) - int(a.Severity) })
 	return out
+}
+
+// intruders says what looks as if somebody wanted to be a phone.
+func (c condition) intruders(add func(code string, s health.Severity, since time.Time, text, fix string)) {
+	for _, w := range c.walks {
+		who := w.IP.String()
+		if !w.MAC.IsZero() {
+			who += " (" + w.MAC.String() + ")"
+		}
+		add("walk", health.Warning, w.First, fmt.Sprintf("%s asks for the configurations of one phone after the other; it was refused those of %d phones so far, and is slowed down.", who, w.Phones),
+			"Find out what it is, and take it off the phones' network if it does not belong there.")
+	}
+	if c.noHTTPS != nil {
+		add("no-https", health.Notice, time.Time{}, "Phones can't fetch by HTTPS: "+c.noHTTPS.Error()+".",
+			"Free the port, or set provision.https_port to another one, or to 0 if no phone needs it.")
+	}
 }
 
 // wayOut says whether calls, and emergency calls above all, leave the house.

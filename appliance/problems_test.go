@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
+	"patchbay/provision"
 )
 
 func TestProblems(t *testing.T) {
@@ -25,6 +27,8 @@ func TestProblems(t *testing.T) {
 		{"site line refused", func(c *condition) { c.siteLineOK = false }, []string{"site-line"}},
 		{"pool nearly full", func(c *condition) { c.pools[0].used = 90 }, []string{"pool-nearly-full"}},
 		{"pool full", func(c *condition) { c.pools[0].used = 100 }, []string{"pool-full"}},
+		{"somebody walks", func(c *condition) { c.walks = []provision.Walk{{Phones: 16}} }, []string{"walk"}},
+		{"no HTTPS", func(c *condition) { c.noHTTPS = errors.New("in use") }, []string{"no-https"}},
 		{"PnP without an answer", func(c *condition) { c.pnpHeld = []pnpHeld{{reason: story.AddressOfOther}} }, []string{"pnp-held"}},
 		{"no pool", func(c *condition) { c.pools[0] = poolUse{"eth1", 0, 0} }, nil},
 		{"worst first", func(c *condition) { c.dropped, c.clockUnset, c.gatewayUp = 3, true, false }, []string{"gateway-down", "clock", "dropped"}},

@@ -45,7 +45,7 @@ func full(p *Phone, s *Site) {
 	}
 }
 
-func tls(p *Phone, s *Site) {
+func overTLS(p *Phone, s *Site) {
 	full(p, s)
 	s.Transport, s.SRTP = "tls", Required
 }
@@ -63,7 +63,7 @@ var goldens = []golden{
 	{vendor: "yealink", model: "T46U", file: "001565005304.cfg", lang: "es", accounts: 2, change: full},
 	{vendor: "yealink", model: "T28P", file: "001565005302.cfg", lang: "de", accounts: 1},
 	{vendor: "yealink", model: "W60B", file: "001565005303.cfg", lang: "ja", accounts: 3, change: func(_ *Phone, s *Site) { s.Transport = "tcp" }},
-	{vendor: "yealink", model: "T31P", file: "001565005305.cfg", lang: "fr", accounts: 1, change: tls},
+	{vendor: "yealink", model: "T31P", file: "001565005305.cfg", lang: "fr", accounts: 1, change: overTLS},
 	{vendor: "poly", model: "common", file: "000000000000.cfg"},
 	{vendor: "poly", model: "VVX 500", file: "0004f2005301.cfg", accounts: 2, change: func(p *Phone, _ *Site) {
 		p.Accounts[0].Label = `Anna "A" <Müller> & 'Söhne'`
@@ -71,7 +71,7 @@ var goldens = []golden{
 	{vendor: "poly", model: "VVX 450", file: "0004f2005302.cfg", lang: "ja", accounts: 1, change: full},
 	{vendor: "poly", model: "VVX 450", file: "0004f2005302-settings.cfg", lang: "ja", accounts: 1, change: full},
 	{vendor: "poly", model: "Edge E450", file: "482567005301.cfg", lang: "ja", accounts: 1, change: american},
-	{vendor: "poly", model: "Edge E350", file: "482567005302-settings.cfg", lang: "pt", accounts: 2, change: tls},
+	{vendor: "poly", model: "Edge E350", file: "482567005302-settings.cfg", lang: "pt", accounts: 2, change: overTLS},
 	{vendor: "poly", model: "Trio 8800", file: "64167f005301.cfg", accounts: 1, change: func(_ *Phone, s *Site) {
 		s.NTP, s.TimeZone, s.Emergency = s.NTP.Prev().Next(), "Asia/Tokyo", nil
 	}},
@@ -85,7 +85,7 @@ var goldens = []golden{
 		s.Country, s.TimeZone, s.Transport = "US", "America/Regina", "tcp"
 	}},
 	{vendor: "cisco-mpp", model: "ATA191", file: "00562b005303.xml", accounts: 2},
-	{vendor: "cisco-mpp", model: "ATA192", file: "00562b005305.xml", lang: "fr", accounts: 2, change: tls},
+	{vendor: "cisco-mpp", model: "ATA192", file: "00562b005305.xml", lang: "fr", accounts: 2, change: overTLS},
 	{vendor: "audiocodes", model: "440HDG", file: "00908f005301.cfg", lang: "pt", accounts: 2, change: full},
 	{vendor: "audiocodes", model: "C450HD", file: "00908f005302.cfg", lang: "de", accounts: 1, change: american},
 	{vendor: "snom", model: "common", file: "snomD785.htm", lang: "de"},
@@ -94,9 +94,9 @@ var goldens = []golden{
 	{vendor: "snom", model: "M900", file: "snomM900-000413005303.htm", lang: "fr", accounts: 3, change: full},
 	{vendor: "grandstream", model: "GRP2614", file: "cfgc074ad005301.xml", lang: "ja", accounts: 3, change: full},
 	{vendor: "grandstream", model: "GXP2135", file: "cfg000b82005302.xml", lang: "es", accounts: 1, change: american},
-	{vendor: "grandstream", model: "GXV3240", file: "cfg000b82005303.xml", lang: "pt", accounts: 1, change: tls},
+	{vendor: "grandstream", model: "GXV3240", file: "cfg000b82005303.xml", lang: "pt", accounts: 1, change: overTLS},
 	{vendor: "grandstream", model: "HT802", file: "cfgec74d7005304.xml", accounts: 2, change: full},
-	{vendor: "grandstream", model: "HT814", file: "cfgec74d7005305.xml", accounts: 4, change: tls},
+	{vendor: "grandstream", model: "HT814", file: "cfgec74d7005305.xml", accounts: 4, change: overTLS},
 	{vendor: "fanvil", model: "X5U-V2", file: "0c383e005301.cfg", lang: "es", accounts: 2, change: full},
 	{vendor: "fanvil", model: "V64", file: "0c383e005302.cfg", lang: "ja", accounts: 1, change: american},
 	{vendor: "gigaset", model: "N870 IP PRO", file: "7c2f80005301.xml", lang: "de", accounts: 3, change: full},

@@ -26,6 +26,10 @@ const (
 	headerLimit   = 80 << 10 // a path of 64 KiB gets a clean answer, not a reset
 )
 
+// ErrHTTPS is wrapped by [New] if it is the HTTPS door that can't be opened,
+// without which most phones can do.
+var ErrHTTPS = errors.New("provision https")
+
 // Config is what a [Server] is built from.
 type Config struct {
 	// Site returns the site as seen from the local address that a request
@@ -104,7 +108,7 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	for _, at := range cfg.HTTPS {
 		d, err := newHTTPSDoor(at, s)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("provision https on %s: %w", at, err), s.Close())
+			return nil, errors.Join(fmt.Errorf("%w on %s: %w", ErrHTTPS, at, err), s.Close())
 		}
 		s.https = append(s.https, d)
 	}

@@ -1,13 +1,14 @@
 package store
 
 import (
+	"path/filepath"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
 func TestProvisioning(t *testing.T) {
-	db := fresh(t)
+	db := open(t, filepath.Join(t.TempDir(), "patchbay.db"))
 	p := db.Provisioning()
 	if err := p.Put(t.Context(), "override", map[string]string{"site": "a = b", "phone": "secret"}); err != nil {
 		t.Fatal(err)
@@ -21,6 +22,7 @@ func TestProvisioning(t *testing.T) {
 		t.Fatal(err)
 	}
 	db = again(t, db)
+	defer db.Close()
 	for kind, want := range map[string]map[string]string{
 		"override": {"site": "a = b"},
 		"home":     {"00:00:5e:00:53:01": "192.0.2.2"},

@@ -17,7 +17,8 @@ const (
 	LeaseEnded    Code = "admin.lease-ended"   // IP
 	Reserved      Code = "admin.reserved"      // IP
 	Unreserved    Code = "admin.unreserved"    // IP
-	CodeIssued    Code = "admin.code-issued"   // Seconds: how long it is good for
+	PathRenewed   Code = "admin.path-renewed"
+	CodeIssued    Code = "admin.code-issued" // Seconds: how long it is good for
 	CodeWithdrawn Code = "admin.code-withdrawn"
 	PhoneRetired  Code = "admin.retired"        // put back to the phones that wait
 	Located       Code = "admin.located"        // Account, Detail
@@ -60,6 +61,7 @@ var adminWords = map[Code]func(Args) string{
 	PasswordNew:   with("account %d got a new device password", slot),
 	LeaseEnded:    with("an administrator ended its lease of %v", ip),
 	Reserved:      with("an administrator reserved %v for it", ip),
+	PathRenewed:   plain("an administrator gave it a new personal address"),
 	Unreserved:    with("an administrator took back its reservation of %v", ip),
 	CodeIssued: func(a Args) string {
 		return fmt.Sprintf("got a verification code, good for %s; it is enrolled when *55 and the code are dialled on it", span(time.Duration(a.Seconds)*time.Second))

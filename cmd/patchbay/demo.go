@@ -147,6 +147,7 @@ func demoConfig(state string, at place, gateway *lab.Gateway) (appliance.Config,
 		Interface: "lo", Address: at.box, Subnet: at.subnet(), DHCP: "serve", Pools: []string{at.pool()}, Lease: cfg.SIP.Expires,
 	}}
 	cfg.Provision.HTTPPort = freePort(at.box, 8077, "tcp")
+	cfg.Provision.HTTPSPort = freePort(at.box, 4477, "tcp")
 	cfg.Provision.TFTPPort = freePort(at.box, 6977, "udp")
 	cfg.SIP.Port = freePort(at.box, 5060, "udp", "tcp")
 	cfg.SIP.TLSPort = freePort(at.box, 5061, "tcp")

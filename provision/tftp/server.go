@@ -207,7 +207,7 @@ func (s *Server) request(ctx context.Context, from netip.AddrPort, p []byte) {
 	}
 	r.Local, r.Remote = s.addr, from
 	r.blksize = min(r.blksize, s.cfg.MaxBlock)
-	t := &transfer{req: r, block: defaultBlock, every: s.cfg.Timeout, judging: true}
+	t := &transfer{req: r, block: defaultBlock, every: s.cfg.Timeout, judging: true, begun: time.Now()}
 	if r.blksize != 0 {
 		t.block = r.blksize
 	}
@@ -229,14 +229,19 @@ func (s *Server) request(ctx context.Context, from netip.AddrPort, p []byte) {
 	})
 }
 
+// repeatTime is how long a request may be under way in the network, or wait in
+// our buffer, after the client has gone on.
+const repeatTime = 3 * time.Second
+
 // enter takes a place for a transfer. A request that is repeated because its
-// answer is slow or was lost is not begun again; one that comes after the
+// answer is slow or was lost is not begun again; one that comes long after the
 // client has answered begins a new transfer from the same port.
 func (s *Server) enter(from netip.AddrPort, t *transfer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.transfers[from]; ok {
-		if old.judging || !old.heard && old.req.Name == t.req.Name && old.req.Write == t.req.Write {
+		same := old.req.Name == t.req.Name && old.req.Write == t.req.Write && !old.done
+		if old.judging || same && (!old.heard || time.Since(old.begun) < repeatTime) {
 			return false
 		}
 		s.end(from, old)

@@ -26,6 +26,7 @@ type transfer struct {
 	sentAt time.Time
 	sent   int // times that last was sent
 
+	begun   time.Time
 	judging bool // Server.mu: the handler is looking at the request
 	heard   bool // Server.mu: the client has answered, so its request is old
 }
