@@ -2,8 +2,6 @@ package provision
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -19,14 +17,15 @@ const enlistLimit = 5 * time.Second
 
 // query is a request for a file, through any door.
 type query struct {
-	door          story.Proto
-	path          string // decoded
-	agent         string // User-Agent; empty by TFTP
-	ifNoneMatch   string
-	head          bool     // only the headers are wanted
-	certified     mac.Addr // whose factory certificate was verified; zero: nobody's
-	local, remote netip.Addr
-	since         time.Time // when it came
+	door            story.Proto
+	path            string // decoded
+	agent           string // User-Agent; empty by TFTP
+	ifModifiedSince string
+	ifNoneMatch     string
+	head            bool     // only the headers are wanted
+	certified       mac.Addr // whose factory certificate was verified; zero: nobody's
+	local, remote   netip.Addr
+	since           time.Time // when it came
 }
 
 // reply is the answer to a query. A refusal is the same reply as an unknown
@@ -36,6 +35,8 @@ type reply struct {
 	body   []byte
 	kind   string // Content-Type
 	etag   string
+
+	modified time.Time // zero: not known
 
 	delivered func() // called when all of it has gone out; may be nil
 }
@@ -146,20 +147,19 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 	if t.match.file.Role == RoleCommon {
 		phone = Phone{Model: phone.Model, Language: phone.Language} // nothing of the phone itself
 	}
-	body, english, err := s.catalog.render(t.match.vendor, t.match.file, phone, site, t.lang)
+	file, err := s.made(t, q.local, phone, site)
 	if err != nil {
 		s.log.Error("configuration not rendered", "component", "provision", "mac", t.who, "err", err)
 		s.refuse(q, t, story.RenderFailed)
 		return tryLater
 	}
-	sum := sha256.Sum256(body)
-	r := reply{status: http.StatusOK, body: body, kind: t.match.vendor.ContentType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
-	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Bytes: int64(len(body)), Vendor: t.match.vendor.Title, Model: t.agent.model, Firmware: t.agent.firmware}
-	if english {
+	r := reply{status: http.StatusOK, body: file.body, kind: t.match.vendor.ContentType, etag: file.etag, modified: file.modified}
+	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Bytes: int64(len(file.body)), Vendor: t.match.vendor.Title, Model: t.agent.model, Firmware: t.agent.firmware}
+	if file.english {
 		args.Reason = story.LanguageFallback
 	}
 	code := story.Served
-	if noneMatch(q.ifNoneMatch, r.etag) {
+	if q.unchanged(r) {
 		r.status, r.body, code = http.StatusNotModified, nil, story.Unchanged
 	}
 	if !q.head && t.itself() {
@@ -172,6 +172,38 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 		}
 	}
 	return r
+}
+
+// made returns a file that was made already from the same, or makes it.
+func (s *Server) made(t sight, local netip.Addr, p Phone, site Site) (*made, error) {
+	key := cacheKey{vendor: t.match.vendor, file: t.match.file, mac: p.MAC, model: p.Model, local: local, lang: t.lang}
+	if m := s.cache.find(key, p, site, 0); m != nil {
+		return m, nil
+	}
+	body, english, err := s.catalog.render(t.match.vendor, t.match.file, p, site, t.lang)
+	if err != nil {
+		return nil, err
+	}
+	return s.cache.put(key, made{phone: p, site: site, body: body, english: english}, s.now()), nil
+}
+
+// unchanged evaluates the preconditions of GET and HEAD (RFC 9110 §13.2.2).
+// A date must be the very one that we gave: after a power cut the clock of the
+// box may be years behind, and a phone must not be held to an old file by it.
+func (q query) unchanged(r reply) bool {
+	if q.ifNoneMatch != "" {
+		return noneMatch(q.ifNoneMatch, r.etag)
+	}
+	return q.ifModifiedSince != "" && q.ifModifiedSince == r.lastModified(q.since)
+}
+
+// lastModified is the date of a reply as a header; empty if it has none, or is
+// so new that it might change within the same second (RFC 9110 §8.8.2.2).
+func (r reply) lastModified(now time.Time) string {
+	if r.modified.IsZero() || now.Sub(r.modified) < time.Second {
+		return ""
+	}
+	return r.modified.UTC().Format(http.TimeFormat)
 }
 
 // noneMatch evaluates If-None-Match (RFC 9110 §13.1.2) for GET and HEAD.

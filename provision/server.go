@@ -71,6 +71,7 @@ type Server struct {
 	writes  *limiter // files that are written, by source
 	shakes  *limiter // TLS handshakes that fail, for the story
 	walks   *walks
+	cache   *cache
 	uploads chan struct{} // places for bodies in memory
 	http    []*httpDoor
 	https   []*httpDoor
@@ -92,7 +93,7 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	s := &Server{
 		cfg: cfg, catalog: catalog, phones: phones, whois: whois, windows: windows,
 		record: record, log: log, now: time.Now, limit: newLimiter(time.Now, limitRate, limitBurst), writes: newLimiter(time.Now, writeRate, writeBurst),
-		shakes: newLimiter(time.Now, shakeRate, shakeBurst), walks: newWalks(time.Now),
+		shakes: newLimiter(time.Now, shakeRate, shakeBurst), walks: newWalks(time.Now), cache: newCache(),
 		uploads: make(chan struct{}, uploadsHeld),
 	}
 	for _, at := range cfg.Listen {
@@ -184,7 +185,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	q := query{
-		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"),
+		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"), ifModifiedSince: r.Header.Get("If-Modified-Since"),
 		head: r.Method == http.MethodHead, local: localAddr(r), remote: remoteAddr(r), since: s.now(),
 	}
 	if ok, note := s.take(q.remote); !ok {
@@ -220,6 +221,9 @@ func write(w http.ResponseWriter, q query, r reply) {
 	if r.etag != "" {
 		h.Set("ETag", r.etag)
 		h.Set("Cache-Control", "private, no-cache") // may be kept, must be asked for
+	}
+	if date := r.lastModified(q.since); date != "" {
+		h.Set("Last-Modified", date)
 	}
 	if r.status != http.StatusNotModified {
 		h.Set("Content-Type", r.kind)

@@ -140,6 +140,23 @@ func TestHeadAndConditional(t *testing.T) {
 			}
 		}
 	}
+	r.Server.cache.age(-time.Hour)
+	date := r.get(yealink, "/001565005301.cfg", yealinkUA).Header.Get("Last-Modified")
+	for _, tc := range []struct {
+		headers []string
+		want    int
+	}{
+		{[]string{"If-Modified-Since", date}, 304},
+		{[]string{"If-Modified-Since", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}, 200}, // not ours
+		{[]string{"If-Modified-Since", "yesterday"}, 200},
+		{[]string{"If-Modified-Since", date, "If-None-Match", `"x"`}, 200}, // the tag counts (RFC 9110 §13.2.2)
+		{[]string{"If-Modified-Since", "yesterday", "If-None-Match", etag}, 304},
+		{[]string{"Range", "bytes=0-9"}, 200},
+	} {
+		if got := r.ask(home(yealink), http.MethodGet, "/001565005301.cfg", yealinkUA, nil, tc.headers...); date == "" || got.Status != tc.want {
+			t.Errorf("%v: %d, want %d", tc.headers, got.Status, tc.want)
+		}
+	}
 	refused := r.ask(home(poly), http.MethodGet, "/001565005301.cfg", "", nil, "If-None-Match", etag)
 	if refused.Status != 404 {
 		t.Errorf("another phone learns by If-None-Match: %+v", refused)
