@@ -124,7 +124,10 @@ func (s *Server) enlist(ctx context.Context, q query, t sight) (Phone, bool) {
 	}
 	seen := Sighting{MAC: t.who, Vendor: t.match.vendor.Name, Model: id.model, Firmware: id.firmware}
 	if id.model != "" {
-		seen.Slots, _ = s.catalog.Slots(seen.Vendor, id.model)
+		seen.Slots = s.slots.ask(seen.Vendor+"/"+id.model, func(string) int {
+			first, _ := s.catalog.Slots(seen.Vendor, id.model)
+			return first
+		})
 	}
 	ctx, cancel := context.WithTimeout(ctx, enlistLimit)
 	defer cancel()

@@ -26,7 +26,7 @@ type sight struct {
 
 // look puts together what a request tells. It reads memory only.
 func (s *Server) look(name, lang string, q query) sight {
-	t := sight{lang: lang, agent: s.catalog.byAgent(q.agent), remote: q.remote}
+	t := sight{lang: lang, agent: s.agents.ask(q.agent, s.catalog.byAgent), remote: q.remote}
 	t.who, t.evidence = s.whois.Whois(q.remote)
 	if t.evidence == mac.NoEvidence {
 		t.who = mac.Addr{}
@@ -35,7 +35,7 @@ func (s *Server) look(name, lang string, q query) sight {
 	t.vouch(t.path, mac.PersonalPath)
 	t.vouch(q.certified, mac.Certificate)
 	t.name = name
-	matches := s.catalog.byFile(name)
+	matches := s.names.ask(name, s.catalog.byFile)
 	for _, m := range matches {
 		if !m.mac.IsZero() {
 			t.asked = m.mac

@@ -72,6 +72,10 @@ type Server struct {
 	shakes  *limiter // TLS handshakes that fail, for the story
 	walks   *walks
 	cache   *cache
+
+	agents  memo[identity]
+	names   memo[[]match]
+	slots   memo[int]
 	uploads chan struct{} // places for bodies in memory
 	http    []*httpDoor
 	https   []*httpDoor
