@@ -205,7 +205,7 @@ func (s *Server) initReboot(r *request) {
 	default:
 		// "… should check if the client's notion of its IP address is
 		// correct. If not, then the server SHOULD send a DHCPNAK."
-		s.refuse(r, r.requested, story.AddressTaken)
+		s.refuse(r, r.requested, r.table.denial(r.requested))
 	}
 }
 
@@ -218,7 +218,7 @@ func (s *Server) renewing(r *request) {
 	case !r.table.cfg.Subnet.Contains(r.ciaddr):
 		s.refuse(r, r.ciaddr, story.WrongSubnet)
 	case !r.table.allowed(r.ciaddr, r.mac):
-		s.refuse(r, r.ciaddr, story.AddressTaken) // reserved for another or out of the pool since
+		s.refuse(r, r.ciaddr, r.table.denial(r.ciaddr)) // reserved for another or out of the pool since
 	default:
 		switch r.table.standing(r.ciaddr, r.client, r.at) {
 		case own:
@@ -241,7 +241,7 @@ func (s *Server) rebinding(r *request) {
 			s.grant(r, r.ciaddr)
 			return
 		}
-		s.refuse(r, r.ciaddr, story.AddressTaken)
+		s.refuse(r, r.ciaddr, r.table.denial(r.ciaddr))
 	case others:
 		s.refuse(r, r.ciaddr, story.AddressTaken)
 	default:

@@ -86,7 +86,7 @@ func TestRequest(t *testing.T) {
 		{"renewing with a server identifier", mac1, serverIP, []mod{at("192.0.2.100"), mine}, ack, ""},
 		{"renewing another's", mac1, serverIP, []mod{at("192.0.2.101")}, nak, story.AddressTaken},
 		{"renewing what we don't know", stranger, serverIP, []mod{at("192.0.2.105")}, nak, story.LeaseUnknown},
-		{"renewing outside the pools", mac1, serverIP, []mod{at("192.0.2.30")}, nak, story.AddressTaken},
+		{"renewing outside the pools", mac1, serverIP, []mod{at("192.0.2.30")}, nak, story.AddressGone},
 		{"renewing outside the subnet", mac1, serverIP, []mod{at("198.51.100.9")}, nak, story.WrongSubnet},
 		{"renewing with another server", mac1, serverIP, []mod{at("192.0.2.100"), server("192.0.2.2")}, none, ""},
 		{"rebinding", mac1, allOnes, []mod{at("192.0.2.100")}, ack, ""},

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"net/netip"
 	"slices"
 
 	"patchbay/appliance/story"
@@ -21,6 +22,16 @@ func (r *request) toldArgs(b Boot) story.Args {
 // isTold reports whether an option that there is goes into the answer.
 func (r *request) isTold(b Boot, code uint8) bool {
 	return r.list == nil || slices.Contains(r.list, code) || slices.Contains(b.Always, code)
+}
+
+// denial says why an address is not for a client: it is another's, or it lies
+// in no pool (any more).
+func (t *table) denial(ip netip.Addr) story.Reason {
+	inPool := slices.ContainsFunc(t.cfg.Pools, func(p Pool) bool { return p.Contains(ip) })
+	if _, reserved := t.owner(ip); reserved || inPool {
+		return story.AddressTaken
+	}
+	return story.AddressGone
 }
 
 // noOfferArgs is what the story says of silence: what was asked for, and how

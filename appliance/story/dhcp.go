@@ -36,6 +36,7 @@ const (
 	OffersNotTaken  Reason = "offers-not-taken"
 	PoolShareUsed   Reason = "pool-share-used"
 	DeclinesAll     Reason = "declines-all"
+	AddressGone     Reason = "address-gone"
 	NoServerAnswers Reason = "no-server-answers"
 	RelayUntrusted  Reason = "relay-untrusted"
 	ServerIsLocal   Reason = "server-is-local"
@@ -86,6 +87,7 @@ var dhcpReasons = map[Reason]string{
 	OffersNotTaken: "it asks again and again and takes no offer of this box: either a switch drops them (DHCP snooping; make the box's port a trusted one), " +
 		"or another DHCP server is faster",
 	PoolShareUsed: "it is not recognised as a phone, and the rest of the pool is kept for phones",
+	AddressGone:   "the address is in no pool of this box, nor reserved for the device",
 	DeclinesAll: "it gives back one address after another, so this box puts no more of them aside for it; look for a device that answers for every address, " +
 		"such as a router with proxy ARP",
 	NoServerAnswers: "no DHCP server that this box relays to answers",
