@@ -31,6 +31,12 @@ type PacketConn interface {
 // guess. A closed pair rests before it is used again, so that late packets of
 // an old call do not reach a new one.
 type PortPool struct {
+	*ports
+	urgent bool
+}
+
+// ports is what a pool and its urgent view have in common.
+type ports struct {
 	rest time.Duration
 	now  func() time.Time
 
@@ -38,6 +44,7 @@ type PortPool struct {
 	free    []uint16 // in no order: one is picked at random
 	resting []restful
 	open    int
+	all     int // how many pairs there are
 }
 
 type restful struct {
@@ -48,7 +55,7 @@ type restful struct {
 // NewPortPool makes a pool of the ports first to last, both included. It opens
 // nothing yet. A range without a single whole pair is an error.
 func NewPortPool(first, last uint16, rest time.Duration) (*PortPool, error) {
-	p := &PortPool{rest: rest, now: time.Now}
+	p := &PortPool{ports: &ports{rest: rest, now: time.Now}}
 	// Counted in int: uint16 would wrap at 65535.
 	for port := (int(first) + 1) &^ 1; port+1 <= int(last); port += 2 {
 		if port > 0 {
@@ -58,8 +65,14 @@ func NewPortPool(first, last uint16, rest time.Duration) (*PortPool, error) {
 	if len(p.free) == 0 {
 		return nil, fmt.Errorf("rtp ports %d-%d: the range holds no pair of an even port and the odd one above it", first, last)
 	}
+	p.all = len(p.free)
 	return p, nil
 }
+
+// Urgent is the same pool for an emergency call: where no port is free, one
+// that still rests is taken, the longest first. Better a late packet of
+// another call than none.
+func (p *PortPool) Urgent() *PortPool { return &PortPool{ports: p.ports, urgent: true} }
 
 // Open binds a pair on the address local, marked with DSCP EF (RFC 3246). It
 // fails with [ErrNoPorts] when no pair is left, and with the error of the
@@ -70,8 +83,12 @@ func (p *PortPool) Open(local netip.Addr) (*Pair, error) {
 		return nil, errors.New("open rtp ports: no local address")
 	}
 	// Busy ports of other processes rest too, so a pool ends after one round.
-	for {
+	for try := 0; ; try++ {
 		port, ok := p.take()
+		if ok && try > p.all { // all of them are another process's
+			p.giveBack(port, p.rest)
+			ok = false
+		}
 		if !ok {
 			return nil, fmt.Errorf("open rtp ports on %s: %w", local, ErrNoPorts)
 		}
@@ -126,6 +143,10 @@ func (p *PortPool) take() (uint16, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wake()
+	if len(p.free) == 0 && p.urgent && len(p.resting) > 0 {
+		p.free = append(p.free, p.resting[0].port)
+		p.resting = p.resting[1:]
+	}
 	if len(p.free) == 0 {
 		return 0, false
 	}
@@ -138,7 +159,7 @@ func (p *PortPool) take() (uint16, bool) {
 }
 
 // giveBack takes a port back; it can be opened again after rest.
-func (p *PortPool) giveBack(port uint16, rest time.Duration) {
+func (p *ports) giveBack(port uint16, rest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open--
@@ -146,7 +167,7 @@ func (p *PortPool) giveBack(port uint16, rest time.Duration) {
 }
 
 // wake moves the ports that have rested to the free ones. mu is held.
-func (p *PortPool) wake() {
+func (p *ports) wake() {
 	now := p.now()
 	p.resting = slices.DeleteFunc(p.resting, func(r restful) bool {
 		rested := !now.Before(r.until)

@@ -193,3 +193,35 @@ func TestDSCP(t *testing.T) {
 		})
 	}
 }
+
+func TestUrgentTakesWhatRests(t *testing.T) {
+	p, err := NewPortPool(42100, 42103, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	a, err := p.Open(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := p.Open(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := p.Urgent().Open(local); !errors.Is(err, ErrNoPorts) {
+		t.Errorf("two pairs are three: %v", err)
+	}
+	a.Close()
+	if _, err := p.Open(local); !errors.Is(err, ErrNoPorts) {
+		t.Errorf("a resting pair was given away: %v", err)
+	}
+	c, err := p.Urgent().Open(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if open, free := p.Usage(); open != 1 || free != 0 {
+		t.Errorf("%d open, %d free", open, free)
+	}
+}

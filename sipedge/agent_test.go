@@ -213,8 +213,11 @@ func (a *agent) dial(number string, sdp string) *dialog {
 	d := a.invite(number, sdp)
 	challenge := a.next("challenge", func(m sip.Message) bool {
 		r, ok := m.(*sip.Response)
-		return ok && r.StatusCode == 407 && r.CallID().Value() == d.callID
+		return ok && r.CallID().Value() == d.callID
 	}).(*sip.Response)
+	if challenge.StatusCode == 100 { // emergency calls are not challenged
+		return d
+	}
 	req := a.authorize(d.invite, challenge)
 	d.invite, d.cseq = req, req.CSeq().SeqNo
 	a.send(req)

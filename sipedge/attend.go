@@ -111,7 +111,7 @@ func (c *call) prepare() error {
 	if c.ours != nil {
 		return nil
 	}
-	if err := c.a.open(c.s.cfg.Ports); err != nil {
+	if err := c.openLeg(c.a); err != nil {
 		return err
 	}
 	var err error

@@ -53,7 +53,7 @@ func (t *try) branchTo(l *leg) *branch {
 
 // start opens the media, makes the offer and sends the INVITE.
 func (b *branch) start(extra ...sip.Header) error {
-	if err := b.leg.open(b.c.s.cfg.Ports); err != nil {
+	if err := b.c.openLeg(b.leg); err != nil {
 		return err
 	}
 	body, err := b.x.begin()
@@ -68,7 +68,10 @@ func (b *branch) start(extra ...sip.Header) error {
 		req.AppendHeader(h)
 	}
 	b.leg.timer.ask(req, b.c.s.times, body != nil)
-	if body != nil {
+	switch {
+	case body != nil && b.c.route.Emergency && (b.leg.gateway || b.leg.trunk):
+		b.c.locate(req, body, b.leg.local.uri.String())
+	case body != nil:
 		setSDP(req, body)
 	}
 	b.c.s.adopt(b.leg)
@@ -92,7 +95,7 @@ func (b *branch) send(req *sip.Request) error {
 // authorize sends the INVITE again with the credentials of the line. It is
 // false if there is no point in it.
 func (b *branch) authorize(res *sip.Response) bool {
-	if !b.leg.gateway || !challenged(res) || b.tries > 1 || b.tries == 1 && !staleNonce(res) {
+	if !b.leg.gateway && !b.leg.trunk || !challenged(res) || b.tries > 1 || b.tries == 1 && !staleNonce(res) {
 		return false
 	}
 	b.tries++

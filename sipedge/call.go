@@ -33,6 +33,8 @@ type call struct {
 	leaving  []*leg     // transferred away; their BYE is still to come
 	offer    *media.SDP // the caller's; nil if it made none
 	ours     *media.SDP // where we are the other side ourselves: what we say of us
+	place    Place      // where the caller of an emergency call is
+	outside  bool       // it came from the gateway or the trunk
 	attended bool       // we answered the call ourselves; there is no other leg
 	try      *try       // rings now; nil while nobody does
 	talking  bool       // somebody has answered
@@ -58,9 +60,10 @@ type call struct {
 	stopped chan struct{} // closed when the server drains
 	once    sync.Once
 
-	mu     sync.Mutex
-	record CallRecord
-	rings  int64 // the line whose phones ring now, 0 if none; for those who pick up
+	mu        sync.Mutex
+	record    CallRecord
+	preempted bool  // an emergency call takes its ports
+	rings     int64 // the line whose phones ring now, 0 if none; for those who pick up
 }
 
 // relayed is the relay between the two sides.
@@ -188,7 +191,7 @@ func (c *call) connect() error {
 	if c.route.Feature != "" {
 		return c.serveFeature()
 	}
-	if err := c.a.open(c.s.cfg.Ports); err != nil {
+	if err := c.openLeg(c.a); err != nil {
 		return err
 	}
 	for {
@@ -205,9 +208,23 @@ func (c *call) connect() error {
 
 // attempt tries the route that holds now.
 func (c *call) attempt() error {
-	if !c.route.Outward() {
+	switch {
+	case c.route.Emergency:
+		return c.callForHelp()
+	case c.route.Trunk:
+		return c.byTrunk()
+	case !c.route.Outward():
 		return c.ringLine()
 	}
+	err := c.byGateway()
+	if err != nil && statusOf(err).Reason == story.GatewayDown && c.s.trunk != nil {
+		return c.byTrunk() // it went away just now
+	}
+	return err
+}
+
+// byGateway tries the gateway, under each line of the route.
+func (c *call) byGateway() error {
 	err := c.reach()
 	if err != nil {
 		return err
@@ -227,16 +244,22 @@ func (c *call) attempt() error {
 // find asks the router.
 func (c *call) find() error {
 	var err error
-	if c.a.gateway {
+	if c.outside {
 		c.route, err = c.s.router.FromGateway(c.r.Recipient.User, c.r.To().Address.User)
+		if c.calledBack() {
+			err = nil
+		}
 	} else {
 		c.route, err = c.s.router.FromPhone(c.identity, dialledUser(c.r.Recipient))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.record.Emergency = c.route.Emergency
-	if c.route.Outward() {
-		c.record.Via = "gateway"
+	switch {
+	case c.route.Trunk:
+		c.record.Via = WayTrunk
+	case c.route.Outward():
+		c.record.Via = WayGateway
 	}
 	c.record.To = called(c.route)
 	if c.route.Feature != "" {

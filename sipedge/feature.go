@@ -11,7 +11,8 @@ import (
 // The features that a code may stand for. Those of the first group are served
 // here; all others are asked of [FeatureCodes].
 const (
-	FeatureEcho = "echo" // what the caller says comes back
+	FeatureEcho          = "echo"           // what the caller says comes back
+	FeatureEmergencyTest = "emergency-test" // speaks what an emergency call would send
 
 	FeatureDNDOn        = "dnd-on"
 	FeatureDNDOff       = "dnd-off"
@@ -139,6 +140,8 @@ func (c *call) askFeature(feature, argument string, again bool) (out Outcome, ok
 	ctx, stop := context.WithTimeout(c.r.Context(), featureLimit)
 	defer stop()
 	switch {
+	case feature == FeatureEmergencyTest:
+		out, ok = c.emergencyTest(), true
 	case feature == FeatureDNDOn, feature == FeatureDNDOff, feature == FeatureForwardReset, forwards(feature):
 		out, ok = c.changeSettings(ctx, feature, argument, again), true
 	case c.s.cfg.Features != nil:

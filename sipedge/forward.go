@@ -70,7 +70,7 @@ func (f *forwarded) Error() string { return fmt.Sprintf("forwarded to %s (%d)", 
 // forwardOf is what holds for the line that is called. A call-back of the
 // emergency services goes to the phone itself.
 func (c *call) forwardOf(r Route) Forward {
-	if c.s.cfg.Forward == nil || r.Line.ID == 0 || r.Emergency {
+	if c.s.cfg.Forward == nil || r.Line.ID == 0 || r.CallBack {
 		return Forward{}
 	}
 	return c.s.cfg.Forward.Forward(r.Line.ID)

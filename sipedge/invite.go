@@ -16,9 +16,15 @@ func (s *Server) invite(r *Request, gateway bool) {
 	}
 	var id Identity
 	if !gateway {
-		var ok bool
-		if id, ok = s.ep.Authenticate(r); !ok {
-			return
+		switch ok := true; {
+		case s.trunk.serves(r.Flow):
+		case s.isEmergency(r):
+			// One who calls for help is not asked for a password.
+			id = s.ep.Identify(r)
+		default:
+			if id, ok = s.ep.Authenticate(r); !ok {
+				return
+			}
 		}
 	}
 	c := s.newCall(r, gateway, id)
@@ -59,12 +65,19 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 	c.log = s.log.With("call", c.id)
 	c.record.ID, c.record.Start, c.record.Via = c.id, s.now(), "local"
 	user := r.Recipient.User
-	if gateway {
+	c.outside = gateway || s.trunk.serves(r.Flow)
+	switch {
+	case c.outside && !gateway:
+		c.a = newCallee(c, r, phoneWay{e: s.ep, flow: r.Flow}, user)
+		c.a.trunk = true
+		c.record.Via = WayTrunk
+		c.record.From = gatewayParty(r)
+	case gateway:
 		c.a = newCallee(c, r, s.uplink, user)
 		c.a.gateway = true
 		c.record.Via = "gateway"
 		c.record.From = gatewayParty(r)
-	} else {
+	default:
 		c.a = newCallee(c, r, phoneWay{s.ep, r.Flow, id.Account}, user)
 		c.a.account = id.Account
 		c.record.From = Party{Account: id.Account}

@@ -72,6 +72,7 @@ type leg struct {
 	owner   atomic.Pointer[call] // changes when a transfer moves the leg
 	way     signaling
 	gateway bool
+	trunk   bool        // the fallback trunk
 	peer    Flow        // where its requests must come from; of a phone
 	home    netip.Addr  // the address of a phone, which stays when its connection does not
 	account mac.Account // of a phone
@@ -295,8 +296,11 @@ func (l *leg) close() {
 
 // who says for logs and errors which leg this is.
 func (l *leg) who() string {
-	if l.gateway {
-		return "gateway"
+	switch {
+	case l.gateway:
+		return WayGateway
+	case l.trunk:
+		return WayTrunk
 	}
 	return l.account.String()
 }

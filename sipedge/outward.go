@@ -78,7 +78,13 @@ func (t *try) extras(b *branch) []sip.Header {
 	if t.replaces != nil && b.leg.gateway {
 		out = append(out, sip.NewHeader("Replaces", printable(t.replaces.String())))
 	}
-	if !b.leg.gateway {
+	switch {
+	case b.leg.trunk:
+		return append(out, t.trunkHeaders(b)...)
+	case !b.leg.gateway:
+		if c.route.CallBack {
+			out = append(out, sip.NewHeader("Priority", "psap-callback")) // RFC 7090 §4
+		}
 		return append(out, c.passAlert()...)
 	}
 	// RFC 3325 §9.1: the number of the line is what the gateway shows to the
@@ -89,12 +95,16 @@ func (t *try) extras(b *branch) []sip.Header {
 		id.uri.User = as.Number
 		id.uri.Host = c.s.uplink.Domain()
 	}
+	if t.route.Emergency && c.place.ELIN != "" {
+		id.uri.User, id.uri.Host = c.place.ELIN, c.s.uplink.Domain()
+	}
 	out = append(out, sip.NewHeader("P-Asserted-Identity", id.from("").Value()))
 	if anonymous(c.r) && !t.route.Emergency {
 		out = append(out, sip.NewHeader("Privacy", "id"))
 	}
 	if t.route.Emergency {
 		out = append(out, sip.NewHeader("Priority", "emergency")) // RFC 3261 §20.26
+		out = append(out, sip.NewHeader("P-Access-Network-Info", c.place.networkInfo()))
 	}
 	return out
 }

@@ -1,6 +1,8 @@
 package sipedge
 
 import (
+	"slices"
+
 	"patchbay/dhcp/mac"
 )
 
@@ -13,6 +15,8 @@ type Router struct {
 	codes    []FeatureCode
 	// gateway says whether calls can go out at all; nil: there is no gateway.
 	gateway func() bool
+	trunk   bool     // there is a fallback trunk
+	test    []string // numbers that speak what an emergency call would send
 }
 
 // Route is the way of one call. Either this box serves it itself (Feature), or phones of this site ring (Targets), or
@@ -22,6 +26,8 @@ type Route struct {
 	Emergency bool
 	Line      Line      // the called line; zero if the call goes out
 	Targets   []Binding // phones of the line that can be rung now
+	CallBack  bool      // by the emergency services: the target rings past all settings
+	Trunk     bool      // the call goes out by the fallback trunk
 	Feature   string    // what a feature code asks for: nobody is called
 	Code      string    // the code itself
 	Argument  string    // what was dialled behind the code
@@ -42,9 +48,10 @@ func (r *Router) FromPhone(id Identity, dialled string) (Route, error) {
 		return out, errNumberMissing
 	case out.Dialled.Emergency:
 		out.Emergency = true
-		if out.As = r.emergencyLines(line, signedIn); len(out.As) == 0 {
-			return out, errNoEmergencyPath
-		}
+		out.As = r.emergencyLines(line, signedIn)
+		return out, nil
+	case slices.Contains(r.test, out.Dialled.Raw):
+		out.Feature, out.Code = FeatureEmergencyTest, out.Dialled.Raw
 		return out, nil
 	case out.Dialled.Feature:
 		code, argument, ok := matchCode(r.codes, out.Dialled.Raw)
@@ -62,10 +69,13 @@ func (r *Router) FromPhone(id Identity, dialled string) (Route, error) {
 		out.Targets, err = r.targets(called, id.Account)
 		return out, err
 	}
-	if r.gateway == nil {
+	switch {
+	case r.trunk && (r.gateway == nil || !r.gateway()):
+		out.Trunk = true
+		return out, nil
+	case r.gateway == nil:
 		return out, errNumberUnknown
-	}
-	if !r.gateway() {
+	case !r.gateway():
 		return out, errGatewayDown
 	}
 	out.As = []Line{line}

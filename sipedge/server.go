@@ -25,11 +25,13 @@ type ServerConfig struct {
 	Now      func() time.Time // nil means time.Now
 	Tick     func()           // called at least every 2 s while all loops live; may be nil
 
-	Codes    []FeatureCode            // what people dial for features; nil: [DefaultFeatureCodes]
-	Features FeatureCodes             // serves those that are not the server's own; nil: they are refused
-	Settings *Settings                // of lines, for do not disturb and forwarding; nil: there are none
-	Prompts  Prompts                  // nil: calls are refused without a word
-	Language func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
+	Codes     []FeatureCode // what people dial for features; nil: [DefaultFeatureCodes]
+	Features  FeatureCodes  // serves those that are not the server's own; nil: they are refused
+	Settings  *Settings     // of lines, for do not disturb and forwarding; nil: there are none
+	Emergency EmergencyConfig
+	Trunk     TrunkConfig              // fallback; the zero value is none
+	Prompts   Prompts                  // nil: calls are refused without a word
+	Language  func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
 }
 
 // Times of calls.
@@ -71,6 +73,7 @@ type Server struct {
 	accounts Accounts
 	uplink   Uplink // nil: none
 	upstream *Upstream
+	trunk    *trunk // nil: none
 	router   *Router
 	store    CallStore
 	record   func(mac.Addr, story.Event)
@@ -83,11 +86,12 @@ type Server struct {
 	loose  tracker // transactions that outlive their call
 	ids    recentCalls
 
-	mu       sync.Mutex
-	draining bool
-	calls    map[string]*call
-	dialogs  map[dialogKey]*leg
-	parked   map[string]*call // by slot
+	mu        sync.Mutex
+	draining  bool
+	calls     map[string]*call
+	dialogs   map[dialogKey]*leg
+	callBacks map[string]callBack // by number
+	parked    map[string]*call    // by slot
 }
 
 // dialogKey is how a request within a dialog names it: the peer's tag is
@@ -120,6 +124,7 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 		cfg: cfg, ep: ep, accounts: accounts, uplink: uplink, store: calls, record: record,
 		log: log.With("component", "sip"), now: cfg.Now, times: usualTimes,
 		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg), parked: make(map[string]*call),
+		callBacks: make(map[string]callBack),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Codes == nil {
@@ -129,6 +134,17 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 	if uplink != nil {
 		s.router.gateway = uplink.Up
 		s.upstream = newUpstream(uplink, accounts, cfg.Register, cfg.Tick, s.log)
+	}
+	s.router.test = cfg.Emergency.Test
+	if s.router.test == nil && plan.plan.code == "1" {
+		s.router.test = []string{"933"}
+	}
+	if cfg.Trunk.Address.IsValid() {
+		var err error
+		if s.trunk, err = newTrunk(s, cfg.Trunk); err != nil {
+			return nil, err
+		}
+		s.router.trunk = true
 	}
 	s.handle()
 	return s, nil

@@ -60,6 +60,9 @@ func (s *Server) Tasks() []Task {
 	if s.upstream != nil {
 		tasks = append(tasks, s.upstream)
 	}
+	if s.trunk != nil {
+		tasks = append(tasks, s.trunk)
+	}
 	return tasks
 }
 

@@ -43,6 +43,7 @@ const (
 	GatewayDown     Reason = "gateway-down"
 	GatewayRefused  Reason = "gateway-refused"
 	NoEmergencyPath Reason = "no-emergency-path"
+	Preempted       Reason = "preempted"
 	NoCommonCodec   Reason = "no-common-codec"
 	NoMediaPorts    Reason = "no-media-ports"
 	Busy            Reason = "busy"
@@ -128,6 +129,7 @@ var sipReasons = map[Reason]string{
 	NobodyThere:     "no phone of this line is registered",
 	GatewayDown:     "the gateway can't be reached",
 	GatewayRefused:  "the gateway refused",
+	Preempted:       "an emergency call needed the ports of this one",
 	NoEmergencyPath: "no way out: the gateway can't be reached and no fallback is fitted. The emergency services were NOT reached",
 	NoCommonCodec:   "the two sides have no codec in common",
 	NoMediaPorts:    "no free media port; enlarge the range",

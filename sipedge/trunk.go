@@ -1,0 +1,149 @@
+package sipedge
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// TrunkConfig is a gateway to the telephone network on site: the way for calls
+// to elsewhere, and for emergency calls, when the gateway in the cloud is away.
+type TrunkConfig struct {
+	Address      netip.AddrPort // invalid: there is no trunk
+	Local        netip.AddrPort // our listener towards it; invalid: the first
+	AuthUser     string         // digest, where the trunk asks for it
+	AuthPassword string
+	E164         bool // numbers go out as E.164 with +; else as they were dialled
+}
+
+// trunk is that gateway. It is reached over UDP from a listener of the LAN.
+type trunk struct {
+	s    *Server
+	cfg  TrunkConfig
+	flow Flow
+	up   atomic.Bool
+}
+
+// The trunk is asked whether it is there this often.
+const (
+	trunkAsk   = 30 * time.Second
+	trunkLimit = 5 * time.Second
+)
+
+func newTrunk(s *Server, cfg TrunkConfig) (*trunk, error) {
+	t := &trunk{s: s, cfg: cfg, flow: Flow{Transport: "udp", Remote: cfg.Address, Local: cfg.Local}}
+	if !t.flow.Local.IsValid() {
+		addrs := s.ep.Addrs()
+		if len(addrs) == 0 {
+			return nil, fmt.Errorf("fallback trunk %v: no listener towards it", cfg.Address)
+		}
+		t.flow.Local = addrs[0]
+	}
+	return t, nil
+}
+
+// number is how a dialled number goes to the trunk.
+func (t *trunk) number(d Dialled) string {
+	if t.cfg.E164 || d.Emergency {
+		return d.Number
+	}
+	return d.Raw
+}
+
+// serves says whether a request comes from the trunk.
+func (t *trunk) serves(f Flow) bool { return t != nil && f.Remote.Addr() == t.cfg.Address.Addr() }
+
+// String names the task.
+func (t *trunk) String() string { return "fallback trunk" }
+
+// Run asks the trunk again and again whether it is there.
+func (t *trunk) Run(ctx context.Context) error {
+	tick := time.NewTicker(trunkAsk)
+	defer tick.Stop()
+	for {
+		t.ask(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// ask sends OPTIONS (RFC 3261 §11); any answer is one.
+func (t *trunk) ask(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, trunkLimit)
+	defer stop()
+	uri := sip.Uri{Scheme: "sip", Host: t.cfg.Address.Addr().String(), Port: int(t.cfg.Address.Port())}
+	req := sip.NewRequest(sip.OPTIONS, uri)
+	own := party{"", sip.Uri{Scheme: "sip", User: "patchbay", Host: t.flow.Local.Addr().String()}}
+	req.AppendHeader(own.from(sip.GenerateTagN(8)))
+	req.AppendHeader(party{"", uri}.to(""))
+	hops := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	tx, err := t.s.ep.Send(ctx, t.flow, req)
+	if err == nil {
+		_, err = finalResponse(ctx, tx)
+		tx.Terminate()
+	}
+	if t.up.Swap(err == nil) != (err == nil) {
+		t.s.log.Info("fallback trunk", "address", t.cfg.Address.String(), "up", err == nil, "err", err)
+	}
+}
+
+// TrunkStatus is the fallback trunk for the page.
+type TrunkStatus struct {
+	Configured bool
+	Up         bool // it answered lately
+	Address    netip.AddrPort
+}
+
+// Trunk tells how the fallback trunk is.
+func (s *Server) Trunk() TrunkStatus {
+	if s.trunk == nil {
+		return TrunkStatus{}
+	}
+	return TrunkStatus{Configured: true, Up: s.trunk.up.Load(), Address: s.trunk.cfg.Address}
+}
+
+// byTrunk tries the fallback trunk.
+func (c *call) byTrunk() error {
+	tr := c.s.trunk
+	t := c.newTry(c.a, c.offer, c.route)
+	target := sip.Uri{Scheme: "sip", User: tr.number(c.route.Dialled), Host: tr.cfg.Address.Addr().String(), Port: int(tr.cfg.Address.Port())}
+	number, name := c.line.Number, c.line.DisplayName
+	if c.route.Emergency {
+		number = c.helpShown()
+	}
+	if number == "" {
+		number = "anonymous"
+	}
+	if anonymous(c.r) && !c.route.Emergency {
+		name = "Anonymous"
+	}
+	from := party{name, sip.Uri{Scheme: "sip", User: number, Host: tr.flow.Local.Addr().String()}}
+	l := newCaller(c, phoneWay{e: c.s.ep, flow: tr.flow}, target, from, party{"", target})
+	l.trunk, l.peer, l.shown = true, tr.flow, t.to
+	l.line = Line{AuthUser: tr.cfg.AuthUser, AuthPassword: tr.cfg.AuthPassword, Number: number, DisplayName: name}
+	t.branches = append(t.branches, t.branchTo(l))
+	c.mu.Lock()
+	c.record.Via = WayTrunk
+	c.mu.Unlock()
+	return c.ring(t, c.s.cfg.Ring)
+}
+
+// trunkHeaders are those of an INVITE to the trunk.
+func (t *try) trunkHeaders(b *branch) []sip.Header {
+	out := []sip.Header{sip.NewHeader("P-Asserted-Identity", b.leg.local.from("").Value())}
+	if anonymous(t.c.r) && !t.route.Emergency {
+		out = append(out, sip.NewHeader("Privacy", "id"))
+	}
+	if t.route.Emergency {
+		out = append(out, sip.NewHeader("Priority", "emergency"))
+	}
+	return out
+}
