@@ -36,6 +36,12 @@ func (s *settingsTable) Put(_ context.Context, l LineSettings) error {
 	return s.err
 }
 
+func (s *settingsTable) row(line int64) LineSettings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows[line]
+}
+
 func TestSettingsCodes(t *testing.T) {
 	table := &settingsTable{rows: map[int64]LineSettings{}}
 	settings, err := NewSettings(t.Context(), table)
@@ -73,7 +79,7 @@ func TestSettingsCodes(t *testing.T) {
 		if diff := cmp.Diff(tc.want, settings.Of(1)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", tc.code, diff)
 		}
-		if diff := cmp.Diff(tc.want, table.rows[1]); diff != "" {
+		if diff := cmp.Diff(tc.want, table.row(1)); diff != "" {
 			t.Errorf("%s is not stored (-want +got)\n%s", tc.code, diff)
 		}
 	}
