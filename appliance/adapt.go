@@ -135,3 +135,8 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 	}
 	return s
 }
+
+// srtpPolicies are the values of the key sip.srtp.
+var srtpPolicies = map[string]sipedge.SRTPPolicy{
+	"off": sipedge.SRTPOff, "optional": sipedge.SRTPOptional, "required": sipedge.SRTPRequired,
+}

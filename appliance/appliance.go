@@ -327,7 +327,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	}
 	a.emergency = plan.Emergency()
 	cfg := sipedge.ServerConfig{
-		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, Now: a.now, Tick: a.watchdog.Loop("calls"),
+		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, SRTP: srtpPolicies[a.cfg.SIP.SRTP], Now: a.now, Tick: a.watchdog.Loop("calls"),
 		Features: features{a},
 	}
 	if cfg.Prompts, err = prompt.New(""); err != nil {

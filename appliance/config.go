@@ -77,6 +77,7 @@ type SIP struct {
 	TLSMin    string        `toml:"tls_min"`  // "1.0" to "1.3"
 	TLSOld    bool          `toml:"tls_old"`  // suites without forward secrecy, and an RSA certificate
 	Transport string        `toml:"transport"`
+	SRTP      string        `toml:"srtp"` // of the audio of phones: "off", "optional", "required"
 	Expires   time.Duration `toml:"expires"`
 }
 
@@ -118,7 +119,7 @@ func Default() Config {
 	return Config{
 		Box:       Box{Name: "patchbay", State: "/var/lib/patchbay", Country: "US", TimeZone: "UTC", Language: "en"},
 		Provision: Provision{HTTPPort: 80, HTTPSPort: 443, TFTPPort: 69, Window: 5 * time.Minute, TLSMin: "1.2"},
-		SIP:       SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", Expires: 10 * time.Minute},
+		SIP:       SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", SRTP: "off", Expires: 10 * time.Minute},
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
 		Media:   Media{FirstPort: 20000, LastPort: 29999},
 		Gateway: Gateway{Register: true},
@@ -216,7 +217,7 @@ var knownKeys = []string{
 	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
 	"provision.http_port", "provision.https_port", "provision.tftp_port", "provision.window",
 	"provision.tls_min", "provision.tls_old", "provision.tls_suites", "provision.vendor_roots",
-	"sip.port", "sip.tls_port", "sip.tls_min", "sip.tls_old", "sip.transport", "sip.expires", "media.first_port", "media.last_port",
+	"sip.port", "sip.tls_port", "sip.tls_min", "sip.tls_old", "sip.transport", "sip.expires", "sip.srtp", "hep.address", "hep.agent", "hep.key", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
 	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
 }
@@ -265,6 +266,9 @@ func (c *Config) Validate() error {
 	v.check(c.SIP.TLSPort != c.SIP.Port, "sip.tls_port", strconv.Itoa(int(c.SIP.TLSPort)), "write another port than sip.port, such as 5061, or 0 for no TLS")
 	v.check(tlsVersions[c.SIP.TLSMin] != 0, "sip.tls_min", c.SIP.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)
 	v.check(c.SIP.Transport == "udp" || c.SIP.Transport == "tcp", "sip.transport", c.SIP.Transport, `write "udp" or "tcp"`)
+	_, known := srtpPolicies[c.SIP.SRTP]
+	v.check(known, "sip.srtp", c.SIP.SRTP, `write "off", "optional" or "required"`)
+	v.check(!known || c.SIP.SRTP == "off" || c.SIP.TLSPort != 0, "sip.srtp", c.SIP.SRTP, "give sip.tls_port a port: without TLS the keys can be read on the way")
 	v.check(c.SIP.Expires >= time.Minute && c.SIP.Expires <= 24*time.Hour, "sip.expires", c.SIP.Expires.String(), `write a time from "1m" to "24h"`)
 	v.check(c.Media.FirstPort >= 1024 && c.Media.FirstPort%2 == 0, "media.first_port", strconv.Itoa(int(c.Media.FirstPort)), "write an even number from 1024")
 	v.check(int(c.Media.LastPort) >= int(c.Media.FirstPort)+99, "media.last_port", strconv.Itoa(int(c.Media.LastPort)), "leave room for 100 ports at least; a call takes four")

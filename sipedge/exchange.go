@@ -111,7 +111,7 @@ func (x *exchange) acknowledged(theirs *media.SDP) ([]byte, error) {
 func (l *leg) offer(from *media.SDP) (*media.SDP, error) {
 	at := l.at
 	at.Crypto = nil
-	if l.gateway || l.secure() {
+	if l.wantsSRTP() {
 		if l.key == nil {
 			key, err := media.NewCrypto(1, media.SuiteSHA1_80)
 			if err != nil {
@@ -143,7 +143,7 @@ func (l *leg) answerKey(offer *media.SDP) (*media.Crypto, error) {
 	if !ok {
 		return nil, errNoCodec
 	}
-	if a.Port == 0 || !l.gateway && !a.Secure() {
+	if a.Port == 0 || l.mayBePlain() && !a.Secure() {
 		return nil, nil
 	}
 	pick, ok := a.Pick()

@@ -102,7 +102,9 @@ type leg struct {
 	theirs   *media.SDP // the last one of the peer that holds
 	lastSent []byte     // bytes of the last one, whether it held or not
 	key      *media.Crypto
-	mute     bool // its audio stays away, and that was said
+	// plainOnly: the phone refused SRTP, and may go without.
+	plainOnly bool
+	mute      bool // its audio stays away, and that was said
 
 	mu        sync.Mutex
 	cseq      uint32 // of our requests

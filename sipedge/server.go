@@ -18,6 +18,7 @@ import (
 type ServerConfig struct {
 	Country  string           // ISO 3166-1 alpha-2: dial plan and emergency numbers
 	Ports    *media.PortPool  // for all legs
+	SRTP     SRTPPolicy       // of the audio on the LAN
 	Register bool             // register lines that have credentials at the gateway; the site line always is
 	Ring     time.Duration    // how long a call may ring; 0: 3 minutes (Timer C of RFC 3261 §16.6)
 	Forward  Forwarding       // where calls to a line go instead; nil: nowhere
