@@ -102,8 +102,19 @@ func flags(name string) *flag.FlagSet {
 }
 
 // parse wraps a wrong flag as errUsage and refuses more than max arguments.
+// Flags may stand behind arguments, where the flag package stops.
 func parse(fs *flag.FlagSet, args []string, maxArgs int) error {
-	if err := fs.Parse(args); err != nil {
+	var rest []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			return errors.Join(err, errUsage)
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if err := fs.Parse(append([]string{"--"}, rest...)); err != nil {
 		return errors.Join(err, errUsage)
 	}
 	if fs.NArg() > maxArgs {

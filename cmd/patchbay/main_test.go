@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -98,5 +99,24 @@ func TestServeNamesWhatIsInTheWay(t *testing.T) {
 				t.Errorf("code %d\n%s", code, &diag)
 			}
 		})
+	}
+}
+
+// TestFlagsBehindArguments: people write what a command is about first.
+func TestFlagsBehindArguments(t *testing.T) {
+	for _, args := range [][]string{
+		{"--socket", "/s", "a", "b"},
+		{"a", "--socket", "/s", "b"},
+		{"a", "b", "--socket=/s"},
+		{"--socket=/s", "--", "a", "b"},
+	} {
+		fs := flags("test")
+		socket := fs.String("socket", "", "")
+		if err := parse(fs, args, 2); err != nil || *socket != "/s" || strings.Join(fs.Args(), " ") != "a b" {
+			t.Errorf("%v: %v, socket %q, arguments %v", args, err, *socket, fs.Args())
+		}
+	}
+	if err := parse(flags("test"), []string{"a", "b"}, 1); !errors.Is(err, errUsage) {
+		t.Errorf("an argument too many: %v", err)
 	}
 }
