@@ -123,6 +123,23 @@ func (e *Endpoint) listens(local netip.AddrPort) bool {
 	return false
 }
 
+// ready waits until a UDP listener is read: what is sent before would go out
+// by a socket of sipgo's own.
+func (e *Endpoint) ready(ctx context.Context, local netip.AddrPort) error {
+	for _, p := range e.packets {
+		if p.local != local {
+			continue
+		}
+		select {
+		case <-p.ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("%v: %w", local, ErrFlowLost)
+}
+
 // connected says whether the connection of a flow is open, and known to sipgo.
 // The pool takes a reference, which is given back.
 func (e *Endpoint) connected(f Flow) bool {

@@ -51,7 +51,7 @@ func listenTCP(addr netip.AddrPort) (net.Listener, error) {
 
 // serveOn adds the sockets of one address.
 func (e *Endpoint) serveOn(conn net.PacketConn, l net.Listener) {
-	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr())})
+	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr()), ready: make(chan struct{})})
 	if l != nil {
 		e.streams = append(e.streams, newStreamListener(e, l, nil))
 	}
@@ -80,6 +80,8 @@ type packetListener struct {
 	conn  net.PacketConn
 	local netip.AddrPort
 
+	first   sync.Once
+	ready   chan struct{} // closed when it is read for the first time
 	stopped atomic.Bool
 	group   errgroup.Group // the readers; one at a time but for their change
 }
@@ -138,6 +140,7 @@ func (r *packetReader) Close() error { return nil }
 // ReadFrom returns the next good message. net.ErrClosed ends the reader.
 func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
 	r.once.Do(func() { close(r.reading) })
+	r.p.first.Do(func() { close(r.p.ready) })
 	for failures := 0; ; {
 		if r.ctx.Err() != nil {
 			return 0, nil, net.ErrClosed

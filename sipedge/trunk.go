@@ -64,6 +64,9 @@ func (t *trunk) String() string { return "fallback trunk" }
 func (t *trunk) Run(ctx context.Context) error {
 	tick := time.NewTicker(trunkAsk)
 	defer tick.Stop()
+	if err := t.s.ep.ready(ctx, t.flow.Local); err != nil {
+		return nil // the end came first
+	}
 	for {
 		t.ask(ctx)
 		select {
