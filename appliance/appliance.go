@@ -451,6 +451,10 @@ func (a *Appliance) makeSetUpCode(ctx context.Context) error {
 // box; empty if it is claimed already.
 func (a *Appliance) SetUpCode() string { return a.setUp }
 
+// Fingerprint is that of the box's own authority, which signed the page's
+// certificate: for the console, to compare with what a browser shows.
+func (a *Appliance) Fingerprint() string { return web.Fingerprint(a.ca.cert.Raw) }
+
 // Backend is the box as administrators see and change it; it may be asked
 // while Run runs.
 func (a *Appliance) Backend() api.Backend { return backend{a} }

@@ -96,7 +96,7 @@ func demo(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "The page of the box: %s\nOne-time set-up code: %s\n", box.PageURL(), box.SetUpCode())
+	fmt.Fprintf(out, "The page of the box: %s\nOne-time set-up code: %s\nFingerprint of its authority: %s\n", box.PageURL(), box.SetUpCode(), box.Fingerprint())
 	fmt.Fprintf(out, "Command line: patchbay phones --socket %s\n\n", filepath.Join(state, appliance.ControlSocket))
 	return playDemo(ctx, box, lab.Options{DHCPServer: at.server, Gateway: gateway, Admin: demoAdmin{box.Backend()}, Out: out, Once: *once, Log: log})
 }

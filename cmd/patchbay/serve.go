@@ -36,6 +36,7 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	if code := a.SetUpCode(); code != "" {
 		fmt.Fprintf(out, "One-time set-up code: %s\n", code)
 	}
+	fmt.Fprintf(out, "SHA-256 fingerprint of its authority: %s\n", a.Fingerprint())
 	return a.Run(ctx)
 }
 
