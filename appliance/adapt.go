@@ -123,6 +123,11 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 		Name: c.Box.Name, Server: local, HTTPPort: c.Provision.HTTPPort, SIPPort: c.SIP.Port, Transport: c.SIP.Transport,
 		TimeZone: c.Box.TimeZone, Country: c.Box.Country, Language: c.Box.Language, Emergency: emergency, Expires: c.SIP.Expires,
 		RTPFirst: c.Media.FirstPort, RTPLast: c.Media.LastPort,
+		TLSPort: c.SIP.TLSPort, Resync: c.Provision.Resync, Web: provision.Web(c.Provision.PhonePages), Voicemail: c.Provision.Voicemail,
+		VoiceDSCP: c.Provision.VoiceDSCP, SignalDSCP: c.Provision.SignalDSCP, SRTP: provision.Policy(c.SIP.SRTP),
+	}
+	for _, g := range c.Provision.Paging {
+		s.Paging = append(s.Paging, provision.PagingGroup{Name: g.Name, Group: g.Group})
 	}
 	for _, l := range c.LANs {
 		if l.Address != local {

@@ -117,9 +117,13 @@ var Languages = []string{"en", "es", "ja", "de", "fr", "pt"}
 // Default returns the configuration that holds where the file says nothing.
 func Default() Config {
 	return Config{
-		Box:       Box{Name: "patchbay", State: "/var/lib/patchbay", Country: "US", TimeZone: "UTC", Language: "en"},
-		Provision: Provision{HTTPPort: 80, HTTPSPort: 443, TFTPPort: 69, Window: 5 * time.Minute, TLSMin: "1.2"},
-		SIP:       SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", SRTP: "off", Expires: 10 * time.Minute},
+		Box: Box{Name: "patchbay", State: "/var/lib/patchbay", Country: "US", TimeZone: "UTC", Language: "en"},
+		Provision: Provision{
+			HTTPPort: 80, HTTPSPort: 443, TFTPPort: 69, Window: 5 * time.Minute, TLSMin: "1.2",
+			// RFC 4594 §4: EF for telephony, CS3 for its signalling.
+			Resync: 24 * time.Hour, VoiceDSCP: 46, SignalDSCP: 24, Voicemail: "*99",
+		},
+		SIP: SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", SRTP: "off", Expires: 10 * time.Minute},
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
 		Media:   Media{FirstPort: 20000, LastPort: 29999},
 		Gateway: Gateway{Register: true},
@@ -216,7 +220,8 @@ var knownKeys = []string{
 	"dhcp_rule.user_class", "dhcp_rule.circuit_id", "dhcp_rule.oui", "dhcp_rule.mac", "dhcp_rule.suppress",
 	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
 	"provision.http_port", "provision.https_port", "provision.tftp_port", "provision.window",
-	"provision.tls_min", "provision.tls_old", "provision.tls_suites", "provision.vendor_roots",
+	"provision.tls_min", "provision.tls_old", "provision.tls_suites", "provision.vendor_roots", "provision.resync", "provision.phone_pages",
+	"provision.dscp_voice", "provision.dscp_signal", "provision.voicemail", "provision.paging.name", "provision.paging.group",
 	"sip.port", "sip.tls_port", "sip.tls_min", "sip.tls_old", "sip.transport", "sip.expires", "sip.srtp", "hep.address", "hep.agent", "hep.key", "media.first_port", "media.last_port",
 	"gateway.address", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
 	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
@@ -265,7 +270,9 @@ func (c *Config) Validate() error {
 	v.check(c.SIP.Port != 0, "sip.port", "0", "write 5060")
 	v.check(c.SIP.TLSPort != c.SIP.Port, "sip.tls_port", strconv.Itoa(int(c.SIP.TLSPort)), "write another port than sip.port, such as 5061, or 0 for no TLS")
 	v.check(tlsVersions[c.SIP.TLSMin] != 0, "sip.tls_min", c.SIP.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)
-	v.check(c.SIP.Transport == "udp" || c.SIP.Transport == "tcp", "sip.transport", c.SIP.Transport, `write "udp" or "tcp"`)
+	c.validatePhones(&v)
+	v.check(slices.Contains([]string{"udp", "tcp", "tls"}, c.SIP.Transport) && (c.SIP.Transport != "tls" || c.SIP.TLSPort != 0), "sip.transport", c.SIP.Transport,
+		`write "udp", "tcp", or, with a sip.tls_port, "tls"`)
 	_, known := srtpPolicies[c.SIP.SRTP]
 	v.check(known, "sip.srtp", c.SIP.SRTP, `write "off", "optional" or "required"`)
 	v.check(!known || c.SIP.SRTP == "off" || c.SIP.TLSPort != 0, "sip.srtp", c.SIP.SRTP, "give sip.tls_port a port: without TLS the keys can be read on the way")

@@ -22,6 +22,13 @@ type Provision struct {
 	// VendorRoots is a directory with the CAs of makers of phones, in PEM.
 	// Empty: vendor-roots in the state directory.
 	VendorRoots string `toml:"vendor_roots"`
+
+	Resync     time.Duration `toml:"resync"`      // how often phones look for a new configuration
+	PhonePages string        `toml:"phone_pages"` // "off", "http", "https"; empty: as the phone has it
+	VoiceDSCP  uint8         `toml:"dscp_voice"`  // 0: as the phone has it
+	SignalDSCP uint8         `toml:"dscp_signal"`
+	Voicemail  string        `toml:"voicemail"` // what the voicemail key dials; empty: none
+	Paging     []Paging      `toml:"paging"`
 }
 
 func (p *Provision) validate(v *faults) {

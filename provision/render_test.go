@@ -333,10 +333,10 @@ func TestDigitMaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rules []string
-	for n := range 6 {
+	for n := range 9 {
 		rules = append(rules, got[fmt.Sprintf("dialplan.dialnow.rule.%d", n+1)])
 	}
-	if diff := cmp.Diff([]string{"112", "110", "*43", "*56", "*57", "*99"}, rules); diff != "" {
+	if diff := cmp.Diff([]string{"112", "110", "*30", "*31", "*32", "*43", "*56", "*57", "*99"}, rules); diff != "" {
 		t.Error("Yealink (-want +got)\n" + diff)
 	}
 }
