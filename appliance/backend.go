@@ -230,6 +230,15 @@ func (b backend) Phone(_ context.Context, m mac.Addr) (api.Phone, error) {
 	return api.Phone{}, api.ErrNotFound
 }
 
+// PhonePasswords implements api.Inventory.
+func (b backend) PhonePasswords(ctx context.Context, m mac.Addr) (api.Passwords, error) {
+	p := b.a.directory.Passwords(m)
+	if p.Admin == "" {
+		return api.Passwords{}, api.ErrNotFound
+	}
+	return api.Passwords{Admin: p.Admin, User: p.User}, b.audited(ctx, "passwords", m.String(), "", nil)
+}
+
 // Story implements api.Stories.
 func (b backend) Story(ctx context.Context, m mac.Addr, before int64, limit int) ([]api.Entry, error) {
 	page, err := b.a.db.Story().Page(ctx, m, before, limit)

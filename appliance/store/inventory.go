@@ -33,7 +33,7 @@ func newInventory(db *DB) *Inventory {
 // Inventory implements [enrol.Store]. A password that does not open is an
 // error: a box that went on without it would lock the phone out.
 func (v *Inventory) Inventory(ctx context.Context) (out enrol.Inventory, err error) {
-	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readAccounts, v.readLines, v.readAddresses, v.readCodes, v.readFailures, v.readGrants, v.readPolicy} {
+	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readPasswords, v.readAccounts, v.readLines, v.readAddresses, v.readCodes, v.readFailures, v.readGrants, v.readPolicy} {
 		if err := read(ctx, &out); err != nil {
 			if errors.Is(err, ErrKey) {
 				err = v.db.withFix(err)
@@ -60,6 +60,40 @@ func (v *Inventory) readPhones(ctx context.Context, out *enrol.Inventory) error 
 		out.Phones = append(out.Phones, p)
 		return err
 	}, "SELECT mac, vendor, model, firmware, language, slots, first_seen, last_seen, enrolled FROM phones ORDER BY mac")
+}
+
+func (v *Inventory) readPasswords(ctx context.Context, out *enrol.Inventory) error {
+	out.Passwords = make(map[mac.Addr]enrol.Passwords)
+	return v.db.query(ctx, "passwords of phones", func(rows *sql.Rows) error {
+		var (
+			m           string
+			admin, user []byte
+			p           enrol.Passwords
+		)
+		err := rows.Scan(&m, &admin, &user)
+		if err != nil {
+			return err
+		}
+		addr, err := mac.Parse(m)
+		if err != nil {
+			return err
+		}
+		if p.Admin, err = v.db.seal.open(passwordRow(addr, "admin"), admin); err != nil {
+			return err
+		}
+		p.User, err = v.db.seal.open(passwordRow(addr, "user"), user)
+		out.Passwords[addr] = p
+		return err
+	}, "SELECT mac, admin, user FROM phone_passwords ORDER BY mac")
+}
+
+// PutPasswords implements [enrol.Store].
+func (v *Inventory) PutPasswords(ctx context.Context, m mac.Addr, p enrol.Passwords) error {
+	return v.db.share(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT OR REPLACE INTO phone_passwords (mac, admin, user) VALUES (?, ?, ?)",
+			m.String(), v.db.seal.seal(passwordRow(m, "admin"), p.Admin), v.db.seal.seal(passwordRow(m, "user"), p.User))
+		return err
+	})
 }
 
 func (v *Inventory) readAccounts(ctx context.Context, out *enrol.Inventory) error {
@@ -277,4 +311,7 @@ func orNull(id int64) any {
 }
 
 func accountRow(a mac.Account) string { return "accounts/" + a.String() + "/password" }
-func lineRow(id int64) string         { return "lines/" + strconv.FormatInt(id, 10) + "/auth_password" }
+func passwordRow(m mac.Addr, column string) string {
+	return "phone_passwords/" + m.String() + "/" + column
+}
+func lineRow(id int64) string { return "lines/" + strconv.FormatInt(id, 10) + "/auth_password" }

@@ -45,6 +45,10 @@ func TestInventory(t *testing.T) {
 	must(inv.PutPhone(ctx, phoneRecord(1), []enrol.AccountRecord{accountRecord(1, 1, 0), accountRecord(1, 2, 0), accountRecord(1, 3, 0)}))
 	must(inv.PutPhone(ctx, phoneRecord(2), []enrol.AccountRecord{accountRecord(2, 1, gone)}))
 	must(inv.PutPhone(ctx, phoneRecord(3), []enrol.AccountRecord{accountRecord(3, 1, line.ID)}))
+	own := enrol.Passwords{Admin: "Adm1n", User: "Us3r"}
+	must(inv.PutPasswords(ctx, phoneMAC(1), enrol.Passwords{Admin: "old", User: "old"}))
+	must(inv.PutPasswords(ctx, phoneMAC(1), own))
+	must(inv.PutPasswords(ctx, phoneMAC(3), own)) // goes with its phone
 	must(inv.PutAccount(ctx, accountRecord(1, 1, line.ID)))
 	must(inv.DropAccounts(ctx, phoneRecord(1), 2))
 	_, err = inv.Apply(ctx, enrol.Change{DropLines: []int64{gone}})
@@ -67,6 +71,7 @@ func TestInventory(t *testing.T) {
 	seen.LastSeen = noon.Add(9 * time.Hour)
 	want := enrol.Inventory{
 		Phones:    []enrol.PhoneRecord{phoneRecord(1), seen},
+		Passwords: map[mac.Addr]enrol.Passwords{phoneMAC(1): own},
 		Accounts:  []enrol.AccountRecord{accountRecord(1, 1, line.ID), accountRecord(1, 2, 0), accountRecord(2, 1, 0)},
 		Lines:     []enrol.Line{line, plain},
 		Addresses: []enrol.BoundAddress{bound},

@@ -87,6 +87,13 @@ func clone(p *api.Phone) api.Phone {
 	return c
 }
 
+func (f *fake) PhonePasswords(_ context.Context, m mac.Addr) (api.Passwords, error) {
+	if _, err := f.Phone(context.Background(), m); err != nil {
+		return api.Passwords{}, err
+	}
+	return api.Passwords{Admin: "Adm1nOfPhone", User: "Us3rOfPhone"}, nil
+}
+
 func (f *fake) Phone(_ context.Context, m mac.Addr) (api.Phone, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

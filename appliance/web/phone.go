@@ -38,6 +38,8 @@ type approveForm struct {
 	Once   bool
 	Error  string
 	Manage string // why something else was not done
+
+	Passwords *api.Passwords // shown when somebody asked
 }
 
 func (s *Server) phone(w http.ResponseWriter, r *http.Request) {
@@ -209,6 +211,21 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.finish(w, r, s.b.Resync(r.Context(), a), a.MAC, "resync")
+}
+
+// showPasswords is the page of a phone with its own passwords. It is a POST, so
+// that they are in no history, and that somebody asked is on record.
+func (s *Server) showPasswords(w http.ResponseWriter, r *http.Request) {
+	m, ok := s.pathMAC(w, r)
+	if !ok {
+		return
+	}
+	p, err := s.b.PhonePasswords(r.Context(), m)
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	s.showPhone(w, r, http.StatusOK, m, 0, approveForm{Passwords: &p})
 }
 
 func (s *Server) openWindow(w http.ResponseWriter, r *http.Request) {

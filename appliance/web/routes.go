@@ -52,6 +52,7 @@ func (s *Server) routes() []route {
 		{post, "/phones/{mac}/approve", member, s.approve},
 		{post, "/phones/{mac}/window", member, s.openWindow},
 		{post, "/phones/{mac}/resync", member, s.resync},
+		{post, "/phones/{mac}/passwords", member, s.showPasswords},
 		{post, "/phones/{mac}/manage", member, s.manage},
 		{get, "/enrol", member, s.enrol},
 		{post, "/enrol", member, s.enrolDo},

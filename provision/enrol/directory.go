@@ -20,6 +20,12 @@ import (
 // is signed in to.
 const NobodyLabel = "Not signed in"
 
+// What the key of a phone dials to sign in, and to sign out.
+const (
+	pairCode    = "*56"
+	signOutCode = "*57"
+)
+
 // onceFor is how long an approval for once lasts if it is not used.
 const onceFor = 10 * time.Minute
 
@@ -54,6 +60,7 @@ type Directory struct {
 // phone is one entry; its fields change under Directory.mu only.
 type phone struct {
 	rec      PhoneRecord
+	own      Passwords
 	accounts []AccountRecord // by slot
 	noted    time.Time       // last time that was handed to the store
 }
@@ -86,7 +93,7 @@ func NewDirectory(ctx context.Context, store Store, record func(mac.Addr, story.
 		d.grants[g.Account] = g
 	}
 	for _, p := range inv.Phones {
-		d.phones[p.MAC] = &phone{rec: p, noted: p.LastSeen}
+		d.phones[p.MAC] = &phone{rec: p, own: inv.Passwords[p.MAC], noted: p.LastSeen}
 	}
 	for _, a := range inv.Accounts {
 		if p, ok := d.phones[a.MAC]; ok {
@@ -156,7 +163,9 @@ func (d *Directory) render(p *phone) provision.Phone {
 	out := provision.Phone{
 		MAC: p.rec.MAC, Vendor: p.rec.Vendor, Model: p.rec.Model, Firmware: p.rec.Firmware,
 		Language: p.rec.Language, Accounts: make([]provision.Account, 0, len(p.accounts)),
+		AdminPassword: p.own.Admin, UserPassword: p.own.User,
 	}
+	signedIn := false
 	for _, a := range p.accounts {
 		r := provision.Account{Account: a.Account, Username: a.Username, Password: a.Password, Label: NobodyLabel}
 		if l, ok := d.lines[a.LineID]; ok {
@@ -166,8 +175,24 @@ func (d *Directory) render(p *phone) provision.Phone {
 			}
 		}
 		out.Accounts = append(out.Accounts, r)
+		signedIn = signedIn || a.LineID != 0
+	}
+	out.Keys = []provision.Key{{Kind: provision.KeySignIn, Value: pairCode}}
+	if signedIn {
+		out.Keys = []provision.Key{{Kind: provision.KeySignOut, Value: signOutCode}}
 	}
 	return out
+}
+
+// Passwords returns what a phone's own page and menus ask for; empty if the
+// phone is not known or has none yet.
+func (d *Directory) Passwords(m mac.Addr) Passwords {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if p, ok := d.phones[m]; ok {
+		return p.own
+	}
+	return Passwords{}
 }
 
 // Phones returns all phones by MAC address.

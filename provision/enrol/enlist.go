@@ -44,7 +44,29 @@ func (d *Directory) Enlist(ctx context.Context, s provision.Sighting) (provision
 	if fresh {
 		d.tell(s.MAC, story.Enlisted, story.Args{Vendor: rec.Vendor, Model: rec.Model})
 	}
+	if p.AdminPassword != "" {
+		return p, nil
+	}
+	if p, err = d.givePasswords(ctx, s.MAC); err != nil {
+		return provision.Phone{}, fmt.Errorf("enlist %v: %w", s.MAC, err)
+	}
 	return p, nil
+}
+
+// givePasswords makes the passwords of a phone, disk first. The turn is held.
+func (d *Directory) givePasswords(ctx context.Context, m mac.Addr) (provision.Phone, error) {
+	own := Passwords{Admin: newPhonePassword(), User: newPhonePassword()}
+	if err := d.store.PutPasswords(ctx, m, own); err != nil {
+		return provision.Phone{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, ok := d.phones[m]
+	if !ok {
+		return provision.Phone{}, ErrUnknownPhone
+	}
+	p.own = own
+	return d.render(p), nil
 }
 
 // known is the way of almost every request: nothing new, no write, no turn.
@@ -56,7 +78,7 @@ func (d *Directory) known(s provision.Sighting) (provision.Phone, bool) {
 		d.mu.Unlock()
 		return provision.Phone{}, false
 	}
-	if rec := p.rec; rec.merge(s) || len(p.missing(rec, s)) > 0 {
+	if rec := p.rec; p.own.Admin == "" || rec.merge(s) || len(p.missing(rec, s)) > 0 {
 		d.mu.Unlock()
 		return provision.Phone{}, false
 	}

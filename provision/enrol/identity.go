@@ -23,11 +23,21 @@ func newIdentity(a mac.Account) AccountRecord {
 	}
 }
 
-// newPassword draws from crypto/rand, which never fails, and throws away
-// bytes that would favour the first letters.
-func newPassword() string {
-	const fair = 256 - 256%len(alphabet)
-	out := make([]byte, 0, passwordLength)
+// newPhonePassword makes a password that a person may have to type on a phone:
+// 12 characters without those that look alike, 56 bits, with a capital, a
+// small letter and a digit, which some firmware insists on.
+func newPhonePassword() string {
+	return draw(1, "ABCDEFGHJKLMNPQRSTUVWXYZ") + draw(1, "abcdefghijkmnopqrstuvwxyz") + draw(1, "23456789") + draw(9, "abcdefghijkmnopqrstuvwxyz23456789")
+}
+
+// newPassword makes the password of a device identity.
+func newPassword() string { return draw(passwordLength, alphabet) }
+
+// draw takes n letters of an alphabet from crypto/rand, which never fails, and
+// throws away bytes that would favour the first of them.
+func draw(n int, alphabet string) string {
+	fair := 256 - 256%len(alphabet)
+	out := make([]byte, 0, n)
 	var buf [2 * passwordLength]byte
 	for {
 		rand.Read(buf[:])
@@ -36,7 +46,7 @@ func newPassword() string {
 				continue
 			}
 			out = append(out, alphabet[int(b)%len(alphabet)])
-			if len(out) == passwordLength {
+			if len(out) == n {
 				return string(out)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 type memory struct {
 	mu       sync.Mutex
 	phones   map[mac.Addr]PhoneRecord
+	own      map[mac.Addr]Passwords
 	accounts map[mac.Account]AccountRecord
 	lines    map[int64]Line
 	bound    map[netip.Addr]BoundAddress
@@ -35,7 +36,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		phones: make(map[mac.Addr]PhoneRecord), accounts: make(map[mac.Account]AccountRecord), lines: make(map[int64]Line),
+		phones: make(map[mac.Addr]PhoneRecord), own: make(map[mac.Addr]Passwords), accounts: make(map[mac.Account]AccountRecord), lines: make(map[int64]Line),
 		bound: make(map[netip.Addr]BoundAddress), seen: make(map[mac.Addr]int),
 		codes: make(map[mac.Addr]Code), grants: make(map[mac.Account]Grant),
 	}
@@ -62,10 +63,21 @@ func (m *memory) Inventory(context.Context) (Inventory, error) {
 		Phones: slices.Collect(maps.Values(m.phones)), Accounts: slices.Collect(maps.Values(m.accounts)),
 		Lines: slices.Collect(maps.Values(m.lines)), Addresses: slices.Collect(maps.Values(m.bound)),
 		Codes: slices.Collect(maps.Values(m.codes)), Failures: slices.Clone(m.failures), Grants: slices.Collect(maps.Values(m.grants)), Site: m.site,
-		Pepper: []byte("pepper of a test"),
+		Pepper: []byte("pepper of a test"), Passwords: maps.Clone(m.own),
 	}
 	slices.SortFunc(inv.Lines, func(a, b Line) int { return cmp.Compare(a.ID, b.ID) })
 	return inv, m.fail
+}
+
+// PutPasswords does not count: what matters here is the phone's own write.
+func (m *memory) PutPasswords(_ context.Context, addr mac.Addr, p Passwords) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return m.fail
+	}
+	m.own[addr] = p
+	return nil
 }
 
 func (m *memory) PutPhone(_ context.Context, p PhoneRecord, add []AccountRecord) error {

@@ -63,6 +63,12 @@ type PhoneRecord struct {
 	Enrolled  time.Time // zero: waiting on activation
 }
 
+// Passwords are a phone's own: for its web page and its menus. They are made
+// when the phone is enlisted, and set by its configuration.
+type Passwords struct {
+	Admin, User string // sealed by the store
+}
+
 // AccountRecord is an account as it is stored.
 type AccountRecord struct {
 	mac.Account
@@ -90,6 +96,7 @@ type BoundAddress struct {
 // Inventory is all that a Store holds.
 type Inventory struct {
 	Phones    []PhoneRecord
+	Passwords map[mac.Addr]Passwords
 	Accounts  []AccountRecord
 	Lines     []Line
 	Addresses []BoundAddress
@@ -108,6 +115,8 @@ type Store interface {
 	// PutPhone writes a phone and adds the accounts given; an account that
 	// exists is left alone.
 	PutPhone(ctx context.Context, p PhoneRecord, add []AccountRecord) error
+	// PutPasswords writes the passwords of a phone that is stored.
+	PutPasswords(ctx context.Context, m mac.Addr, p Passwords) error
 	// DropAccounts writes a phone and removes its accounts above slot last.
 	DropAccounts(ctx context.Context, p PhoneRecord, last uint8) error
 	// DeletePhone removes a phone with its accounts and its address.

@@ -35,6 +35,9 @@ type Inventory interface {
 	Phones(ctx context.Context, q Query) (Phones, error)
 	// Phone returns one phone, or [ErrNotFound].
 	Phone(ctx context.Context, m mac.Addr) (Phone, error)
+	// PhonePasswords returns what the phone's own page and menus ask for, or
+	// [ErrNotFound]. That somebody asked is in the audit.
+	PhonePasswords(ctx context.Context, m mac.Addr) (Passwords, error)
 }
 
 // Stories reads what happened to a phone.

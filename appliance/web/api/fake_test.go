@@ -104,6 +104,13 @@ func (f *fake) Phones(_ context.Context, q Query) (Phones, error) {
 	return Phones{Phones: []Phone{f.phone()}, Total: 1, Offset: q.Offset}, err
 }
 
+func (f *fake) PhonePasswords(_ context.Context, m mac.Addr) (Passwords, error) {
+	if _, err := f.Phone(context.Background(), m); err != nil {
+		return Passwords{}, err
+	}
+	return Passwords{Admin: "Adm1nOfPhone", User: "Us3rOfPhone"}, nil
+}
+
 func (f *fake) Phone(_ context.Context, m mac.Addr) (Phone, error) {
 	if m != known {
 		return Phone{}, fmt.Errorf("phone %v: %w", m, ErrNotFound)

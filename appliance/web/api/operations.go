@@ -165,6 +165,15 @@ func (a *Approval) Check() error {
 	return nil
 }
 
+func (h *handler) passwords(r *http.Request) (int, any, error) {
+	m, err := pathMAC(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	p, err := h.b.PhonePasswords(r.Context(), m)
+	return 0, p, err
+}
+
 func (h *handler) window(r *http.Request) (int, any, error) {
 	m, err := pathMAC(r)
 	if err != nil {

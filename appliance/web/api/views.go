@@ -215,6 +215,13 @@ type Phone struct {
 	NoEmergency bool `json:"no_emergency"`
 }
 
+// Passwords are what a phone's own page and menus ask for. They are set by its
+// configuration, so a phone that has not fetched one has others.
+type Passwords struct {
+	Admin string `json:"admin"`
+	User  string `json:"user"`
+}
+
 // Account is one SIP identity of a phone.
 type Account struct {
 	Slot      uint8          `json:"slot"`
