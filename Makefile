@@ -51,6 +51,7 @@ check:
 # Root; network namespaces and foreign peers (see appliance/lab/netns).
 lab: bin/patchbay
 	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -skip Corpora -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
+	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -run '^TestFleet$$' -timeout 5m ./cmd/patchbay 2>&1 | $(COUNT)
 
 # Root; Kea, dnsmasq, perfdhcp and strace (.ci/packages-bench). The machine
 # should have two cores and little else to do; half an hour. BENCH_PAIRS,

@@ -114,13 +114,18 @@ func (c *dhcpClient) options() []dhcpv4.Modifier {
 	for i, code := range c.p.Requested {
 		codes[i] = dhcpv4.GenericOptionCode(code)
 	}
-	return []dhcpv4.Modifier{
+	out := []dhcpv4.Modifier{
 		// One list and no other: the library's own requests are not a phone's.
 		dhcpv4.WithOption(dhcpv4.OptParameterRequestList(codes...)),
-		dhcpv4.WithGeneric(dhcpv4.OptionClassIdentifier, c.p.VendorClass),
-		dhcpv4.WithOption(dhcpv4.OptHostName(c.p.fill(c.p.Hostname))),
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(1500)),
 	}
+	if len(c.p.VendorClass) > 0 {
+		out = append(out, dhcpv4.WithGeneric(dhcpv4.OptionClassIdentifier, c.p.VendorClass))
+	}
+	if c.p.Hostname != "" {
+		out = append(out, dhcpv4.WithOption(dhcpv4.OptHostName(c.p.fill(c.p.Hostname))))
+	}
+	return out
 }
 
 // exchange sends m, again after a while, until the answer comes that is

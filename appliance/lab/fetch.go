@@ -38,6 +38,7 @@ type fetcher struct {
 	client *http.Client
 	agent  string
 	absent int                       // files that were asked for and do not exist
+	log    []string                  // status, method and path of each request of the last fetch
 	sums   map[string][md5.Size]byte // of files applied, as Yealink keeps them
 }
 
@@ -74,7 +75,10 @@ func bootURL(p Personality, raw string) (*url.URL, error) {
 	raw = strings.TrimSpace(raw)
 	if !strings.Contains(raw, "://") {
 		// A bare host means TFTP to Yealink and Cisco and FTP to Poly.
-		scheme := map[dialect]string{yealink: "TFTP", poly: "FTP", cisco: "TFTP"}[p.dialect]
+		scheme := "TFTP"
+		if p.dialect == poly {
+			scheme = "FTP"
+		}
 		if p.httpsOn66 {
 			scheme = "HTTPS"
 		}
@@ -139,6 +143,7 @@ func (f *fetcher) do(ctx context.Context, method, target string, body []byte) ([
 	if len(got) > maxFile {
 		return nil, fmt.Errorf("%s %s: larger than %d bytes", method, target, maxFile)
 	}
+	f.log = append(f.log, fmt.Sprintf("%d %s %s", res.StatusCode, method, req.URL.Path))
 	if res.StatusCode == http.StatusNotFound {
 		f.absent++
 	} else {
@@ -170,7 +175,7 @@ func optional(b []byte, err error) ([]byte, error) {
 func (f *fetcher) fetch(ctx context.Context) (s settings, changed bool, err error) {
 	before := len(f.sums)
 	fresh := &changes{known: f.sums}
-	f.absent = 0
+	f.absent, f.log = 0, nil
 	switch f.p.dialect {
 	case yealink:
 		s, err = f.fetchYealink(ctx, fresh)
@@ -178,6 +183,12 @@ func (f *fetcher) fetch(ctx context.Context) (s settings, changed bool, err erro
 		s, err = f.fetchPoly(ctx, fresh)
 	case cisco:
 		s, err = f.fetchCisco(ctx, fresh)
+	default:
+		form, ok := formats(f.p.dialect)
+		if !ok {
+			return settings{}, false, fmt.Errorf("%s: a dialect that the lab does not speak", f.p)
+		}
+		s, err = f.fetchListed(ctx, form, fresh)
 	}
 	if err != nil {
 		return settings{}, false, err

@@ -14,6 +14,18 @@ const (
 	yealink dialect = iota
 	poly
 	cisco
+	audiocodes
+	snom
+	snomBase // M series
+	grandstream
+	grandPort  // HT801, HT802: settings for each port
+	grandPorts // HT812, HT814, HT818: ports of a profile
+	fanvil
+	gigaset // N610, N670, N870
+	n510    // N510, N720
+	algo
+	cyberdata
+	other // of no maker that is known
 )
 
 // Personality is what makes a phone that of a vendor. It is data; the file
@@ -40,6 +52,26 @@ type Personality struct {
 	SeriesName  string // Cisco: $PSN
 	Serial      string // Cisco: $SN
 
+	// Names are the files that it asks for, in its order, where that is no
+	// business of the code; placeholders as in the agents.
+	Names []string
+	// Mark is how sure it is that such phones behave so: A read in a vendor's
+	// document or seen on the wire, B from one source of others, C a guess.
+	// Source says which.
+	Mark, Source string
+	// Boot is what the phone was recorded to do, or must do by its vendor's
+	// document: status, method and path of each request.
+	Boot []string
+	// Ports is how many accounts it comes up with.
+	Ports int
+	// Stranger: nothing tells that it is a phone, so an administrator adds it.
+	Stranger bool
+	// LanguageKey is the setting of the language of the screen, Languages its
+	// values by ISO 639-1. A language that is not there is one that the vendor
+	// does not have.
+	LanguageKey string
+	Languages   map[string]string
+
 	dialect     dialect
 	codecs      []law // in the order in which they are offered
 	event       uint8 // payload type of telephone-event that it offers
@@ -60,7 +92,7 @@ func (p Personality) String() string { return p.Vendor + " " + p.Model }
 func (p Personality) fill(s string) string {
 	return strings.NewReplacer(
 		"{fw}", p.Firmware, "{mac:}", p.MAC.String(), "{mac}", p.MAC.Hex(),
-		"{MAC}", strings.ToUpper(p.MAC.Hex()), "{sn}", p.Serial,
+		"{MAC}", strings.ToUpper(p.MAC.Hex()), "{sn}", p.Serial, "{model}", p.Model, "{lower}", strings.ToLower(p.Model), "{common}", p.CommonFile, "{series}", p.SeriesName,
 	).Replace(s)
 }
 
@@ -80,6 +112,11 @@ func YealinkT46U() Personality {
 		UserAgent:   "Yealink SIP-T46U {fw} {mac:}",
 		SIPAgent:    "Yealink SIP-T46U {fw}",
 		CommonFile:  "y000000000108.cfg",
+		Ports:       1,
+		Mark:        "A", Source: "User-Agents and files of Wazo and FusionPBX, administrator guide",
+		Boot:        []string{"404 GET /{mac}.boot", "404 GET /y000000000000.boot", "200 GET /{common}", "200 GET /{mac}.cfg"},
+		LanguageKey: "lang.gui",
+		Languages:   map[string]string{"en": "English", "es": "Spanish", "de": "German", "fr": "French", "pt": "Portuguese"},
 		dialect:     yealink,
 		codecs:      []law{muLaw, aLaw},
 		event:       101,
@@ -101,9 +138,20 @@ func PolyEdgeE450() Personality {
 		UpdaterAgent: "FileTransport PolyEdge-Edge_E450-UA/{fw} Type/Updater",
 		SIPAgent:     "PolyEdge-Edge_E450-UA/{fw}",
 		PartNumber:   "3111-33530-001",
-		dialect:      poly,
-		codecs:       []law{aLaw, muLaw},
-		event:        127,
+		Ports:        1,
+		Mark:         "A", Source: "User-Agent seen; order of a captured VVX 500",
+		Boot: []string{
+			"200 PUT /{mac}-boot.log", "200 GET /{mac}.cfg", "404 GET /{mac}-phone.cfg", "404 GET /{mac}-web.cfg",
+			"404 GET /000000000000-license.cfg", "404 GET /{mac}-license.cfg", "404 GET /{mac}-calls.xml", "404 GET /{mac}-directory.xml",
+			"404 GET /000000000000-directory.xml", "404 HEAD /{mac}-app.log", "200 PUT /{mac}-app.log",
+		},
+		LanguageKey: "lcl.ml.lang",
+		Languages: map[string]string{
+			"en": "English_United_States", "es": "Spanish_Spain", "ja": "Japanese_Japan", "de": "German_Germany", "fr": "French_France", "pt": "Portuguese_Portugal",
+		},
+		dialect: poly,
+		codecs:  []law{aLaw, muLaw},
+		event:   127,
 	}
 }
 
@@ -119,6 +167,7 @@ func PolyVVX450() Personality {
 	p.UpdaterAgent = "FileTransport PolycomVVX-VVX_450-UA/{fw} Type/Updater"
 	p.SIPAgent = "PolycomVVX-VVX_450-UA/{fw}"
 	p.PartNumber = "3111-48450-001"
+	p.Mark, p.Source = "B", "form of the VVX 500"
 	return p
 }
 
@@ -152,6 +201,11 @@ func CiscoCP8841() Personality {
 		ProductName: "CP-8841-3PCC",
 		SeriesName:  "8841-3PCC",
 		Serial:      "FCH2001A0B4",
+		Ports:       1,
+		Mark:        "A", Source: "provisioning guide; captured option 60",
+		Boot:        []string{"200 GET /{series}.xml", "200 GET /{mac}.xml"},
+		LanguageKey: "Locale",
+		Languages:   map[string]string{"en": "en-US", "es": "es-ES", "ja": "ja-JP", "de": "de-DE", "fr": "fr-FR", "pt": "pt-PT"},
 		dialect:     cisco,
 		codecs:      []law{muLaw, aLaw},
 		event:       101,
@@ -173,5 +227,7 @@ func CiscoATA191() Personality {
 	p.ProductName, p.SeriesName = "ATA191-MPP", "ATA191-MPP"
 	p.Serial = "FCH2443D9R4"
 	p.httpsOn66 = true
+	p.Ports, p.Source = 2, "option 60 and User-Agent of Wazo"
+	p.Boot, p.LanguageKey, p.Languages = []string{"200 GET /{mac}.xml"}, "", nil
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -189,6 +190,27 @@ func (p *Phone) Accounts() []Account {
 		accounts = append(accounts, reg.snapshot())
 	}
 	return accounts
+}
+
+// Fetched returns the requests for files of the last start or re-sync, each as
+// status, method and path. It is for the time after a start.
+func (p *Phone) Fetched() []string {
+	r := p.running()
+	if r == nil {
+		return nil
+	}
+	return slices.Clone(r.fetch.log)
+}
+
+// Setting returns a parameter of the configuration by the vendor's own name.
+func (p *Phone) Setting(key string) string {
+	r := p.running()
+	if r == nil {
+		return ""
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.values[key]
 }
 
 // Registered reports whether the account in slot holds a registration.

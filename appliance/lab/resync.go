@@ -112,6 +112,10 @@ func (r *run) resync(reboot bool) {
 	case cisco:
 		policy = ciscoResync(values, reboot)
 	case poly: // decided by what the files hold
+	default:
+		if reboot {
+			policy = resyncReboot
+		}
 	}
 	if policy == resyncIgnore {
 		release()

@@ -1,0 +1,6 @@
+//go:build lab
+
+package main
+
+// everyLanguage: each personality starts in every language.
+const everyLanguage = true
