@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -74,8 +73,8 @@ type Appliance struct {
 	lldp      []*dhcp.LLDP
 	reserving sync.Mutex // one reservation is changed at a time
 	endpoint  *sipedge.Endpoint
-	pnp       *sipedge.PnP       // nil: on no interface
-	uplink    *sipedge.TLSUplink // nil: no gateway
+	pnp       *sipedge.PnP      // nil: on no interface
+	uplink    *sipedge.Gateways // nil: no gateway
 	sip       *sipedge.Server
 	settings  *sipedge.Settings // what the users of lines want
 	hep       *hep.Exporter     // nil: no capture server
@@ -275,7 +274,10 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
 	if err != nil {
-		return explainBind("SIP", "port "+strconv.Itoa(int(a.cfg.SIP.Port)), "sip.port or sip.tls_port", err)
+		if errors.Is(err, sipedge.ErrBindTLS) {
+			return explainBind("SIP over TLS", "port "+strconv.Itoa(int(a.cfg.SIP.TLSPort)), "sip.tls_port", err)
+		}
+		return explainBind("SIP", "port "+strconv.Itoa(int(a.cfg.SIP.Port)), "sip.port", err)
 	}
 	a.closers = append(a.closers, a.endpoint.Close)
 	for _, b := range a.endpoint.Location().Bindings() {
@@ -298,19 +300,12 @@ func (a *Appliance) buildUplink(context.Context) error {
 	if g.Address == "" {
 		return nil
 	}
-	cfg := sipedge.UplinkConfig{Tap: a.tap(), Address: g.Address, ServerName: g.ServerName, Domain: g.Domain, Local: g.Local, Tick: a.watchdog.Loop("uplink")}
-	if g.CA != "" {
-		text, err := os.ReadFile(g.CA)
-		if err != nil {
-			return fmt.Errorf("gateway.ca: %w", err)
-		}
-		cfg.CA = x509.NewCertPool()
-		if !cfg.CA.AppendCertsFromPEM(text) {
-			return fmt.Errorf("gateway.ca = %q: no certificate in it; name a PEM file", g.CA)
-		}
+	cfg, err := g.uplink()
+	if err != nil {
+		return err
 	}
-	var err error
-	if a.uplink, err = sipedge.NewTLSUplink(cfg, a.log); err != nil {
+	cfg.Tap, cfg.Tick = a.tap(), a.watchdog.Loop("uplink")
+	if a.uplink, err = sipedge.NewGateways(cfg, a.log); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	return nil

@@ -71,6 +71,14 @@ func (b backend) tunnel() api.Tunnel {
 	if up && public.IsValid() {
 		t.Detail = "the gateway sees us at " + public.Addr().String()
 	}
+	for i, l := range a.uplink.Links() {
+		switch {
+		case l.Active && i > 0: // its name tells that it is not the usual one
+			t.Gateway = l.Address
+		case i == 0 && !l.Up && up:
+			t.Detail = "instead of " + l.Address + ": " + l.Fault
+		}
+	}
 	for _, r := range a.sip.Upstream() {
 		name := r.AOR
 		if l, ok := a.directory.Line(r.LineID); ok {

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -89,12 +90,18 @@ type Media struct {
 
 // Gateway is the SIP service in the cloud. An empty address means none.
 type Gateway struct {
-	Address    string     `toml:"address"`
-	Domain     string     `toml:"domain"`
-	ServerName string     `toml:"server_name"`
-	CA         string     `toml:"ca"` // file
-	Local      netip.Addr `toml:"local"`
-	Register   bool       `toml:"register"`
+	Address     string        `toml:"address"`  // host:port, or a name that DNS leads on from
+	Backups     []string      `toml:"backups"`  // in the order in which they are tried
+	Failback    time.Duration `toml:"failback"` // quiet time before calls go back to one that comes first
+	Domain      string        `toml:"domain"`
+	ServerName  string        `toml:"server_name"`
+	CA          string        `toml:"ca"`          // file
+	Pins        []string      `toml:"pins"`        // "sha256/…" of public keys
+	Certificate string        `toml:"certificate"` // file, ours
+	Key         string        `toml:"key"`         // file, of our certificate
+	TokenFile   string        `toml:"token_file"`
+	Local       netip.Addr    `toml:"local"`
+	Register    bool          `toml:"register"`
 }
 
 // SiteLine is the site's own line at the gateway.
@@ -126,7 +133,7 @@ func Default() Config {
 		SIP: SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", SRTP: "off", Expires: 10 * time.Minute},
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.
 		Media:   Media{FirstPort: 20000, LastPort: 29999},
-		Gateway: Gateway{Register: true},
+		Gateway: Gateway{Register: true, Failback: 2 * time.Minute},
 		Page:    Page{Listen: ":8443", MDNS: true},
 	}
 }
@@ -275,14 +282,39 @@ func (g *Gateway) validate(v *faults) {
 	if g.Address == "" {
 		return
 	}
-	host, port, err := net.SplitHostPort(g.Address)
-	n, perr := strconv.ParseUint(port, 10, 16)
-	v.check(err == nil && host != "" && perr == nil && n > 0, "gateway.address", g.Address, `write host and port, such as "gw.example.com:5061"`)
-	v.check(g.Domain != "", "gateway.domain", g.Domain, "write the domain of your addresses of record at the gateway")
-	if g.CA != "" {
-		_, err := os.Stat(g.CA)
-		v.check(err == nil, "gateway.ca", g.CA, "name a PEM file that this user can read")
+	for i, address := range append([]string{g.Address}, g.Backups...) {
+		key := "gateway.address"
+		if i > 0 {
+			key = fmt.Sprintf("gateway.backups[%d]", i)
+		}
+		v.check(gatewayAddress(address), key, address, `write host and port, such as "gw.example.com:5061", or a name that DNS has SRV records for`)
 	}
+	v.check(g.Failback >= 10*time.Second && g.Failback <= 24*time.Hour, "gateway.failback", g.Failback.String(), `write a time from "10s" to "24h"`)
+	v.check(g.Domain != "", "gateway.domain", g.Domain, "write the domain of your addresses of record at the gateway")
+	for _, p := range g.Pins {
+		hash, ok := strings.CutPrefix(p, "sha256/")
+		raw, err := base64.StdEncoding.DecodeString(hash)
+		v.check(ok && err == nil && len(raw) == 32, "gateway.pins", p, `write "sha256/" and the base64 of the SHA-256 of a public key; the page shows it when another one is met`)
+	}
+	v.check((g.Certificate == "") == (g.Key == ""), "gateway.key", g.Key, "name both gateway.certificate and gateway.key, or neither")
+	for _, f := range [...]struct{ key, file string }{
+		{"gateway.ca", g.CA}, {"gateway.certificate", g.Certificate}, {"gateway.key", g.Key}, {"gateway.token_file", g.TokenFile},
+	} {
+		if f.file != "" {
+			v.check(readable(f.file), f.key, f.file, "name a file that this user can read")
+		}
+	}
+}
+
+// gatewayAddress says whether an address of a gateway can be used.
+func gatewayAddress(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		_, err := netip.ParseAddr(address)
+		return err == nil || address != "" && !strings.ContainsAny(address, ":/ []") && strings.Contains(address, ".")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && n > 0 && !strings.ContainsAny(host, "/ ")
 }
 
 func (s *SiteLine) validate(v *faults, gateway bool) {

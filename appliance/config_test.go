@@ -60,7 +60,9 @@ func TestConfigFaults(t *testing.T) {
 		{"mode", lan + "dhcp = \"on\"\n", `lan[1].dhcp = "on": write "serve", "phones", "relay"`},
 		{"pnp", lan + "pnp = \"yes\"\n", `lan[1].pnp = "yes": write "on" or "off"`},
 		{"zone", lan + "[box]\ntime_zone = \"Berlin\"\n", `box.time_zone = "Berlin": write an IANA name`},
-		{"gateway without port", lan + "[gateway]\naddress = \"gw.example.com\"\ndomain = \"example.com\"\n", `gateway.address = "gw.example.com": write host and port`},
+		{"gateway with a wrong port", lan + "[gateway]\naddress = \"gw.example.com:sips\"\ndomain = \"example.com\"\n", `gateway.address = "gw.example.com:sips": write host and port`},
+		{"backup that is none", lan + "[gateway]\naddress = \"gw.example.com\"\nbackups = [\"sip:gw\"]\ndomain = \"example.com\"\n", `gateway.backups[1] = "sip:gw": write host and port`},
+		{"pin that is none", lan + "[gateway]\naddress = \"gw.example.com\"\npins = [\"sha256/x\"]\ndomain = \"example.com\"\n", `gateway.pins = "sha256/x": write "sha256/" and the base64`},
 		{"overlap", lan + strings.Replace(lan, "eth1", "eth2", 1), `lan[2].subnet = "192.0.2.0/24": choose a network that does not overlap with lan[1]`},
 		{"odd port", lan + "[media]\nfirst_port = 20001\n", `media.first_port = "20001": write an even number`},
 	} {

@@ -99,7 +99,7 @@ func (b *branch) authorize(res *sip.Response) bool {
 		return false
 	}
 	b.tries++
-	req, err := authorized(b.invite, res, b.leg.line.AuthUser, b.leg.line.AuthPassword)
+	req, err := b.leg.s.uplink.Authorized(b.invite, res, b.leg.line)
 	if err != nil {
 		b.c.log.Warn("gateway asks for a password", "line", b.leg.line.AOR, "err", err)
 		return false

@@ -36,18 +36,7 @@ func authorized(req *sip.Request, res *sip.Response, user, password string) (*si
 		if err != nil {
 			continue
 		}
-		next := req.Clone()
-		// Clone fixes where the request went; the sender decides anew.
-		next.SetDestination("")
-		for next.RemoveHeader("Via") {
-		}
-		for next.RemoveHeader(give) {
-		}
-		next.AppendHeader(sip.NewHeader(give, cred.String()))
-		if c := next.CSeq(); c != nil {
-			c.SeqNo++
-		}
-		return next, nil
+		return again(req, give, cred.String()), nil
 	}
 	return nil, fmt.Errorf("%w: no known algorithm in it", errChallenge)
 }
@@ -108,4 +97,46 @@ func aorURI(aor, domain string) sip.Uri {
 	}
 	uri.Scheme, uri.UriParams, uri.Headers, uri.Password = "sip", nil, nil, ""
 	return uri
+}
+
+// asksForToken says whether a challenge wants an access token (RFC 8898 §2.1).
+func asksForToken(res *sip.Response) bool {
+	for _, name := range []string{"WWW-Authenticate", "Proxy-Authenticate"} {
+		for _, h := range res.GetHeaders(name) {
+			if scheme, _, _ := strings.Cut(strings.TrimSpace(h.Value()), " "); strings.EqualFold(scheme, "Bearer") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withToken makes the request that answers such a challenge. The token goes to
+// the gateway only, whose certificate was checked.
+func withToken(req *sip.Request, res *sip.Response, token func() (string, error)) (*sip.Request, error) {
+	t, err := token()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errChallenge, err)
+	}
+	give := "Authorization"
+	if res.StatusCode == sip.StatusProxyAuthRequired {
+		give = "Proxy-Authorization"
+	}
+	return again(req, give, "Bearer "+t), nil
+}
+
+// again makes the next try of a request with credentials.
+func again(req *sip.Request, name, value string) *sip.Request {
+	next := req.Clone()
+	// Clone fixes where the request went; the sender decides anew.
+	next.SetDestination("")
+	for next.RemoveHeader("Via") {
+	}
+	for next.RemoveHeader(name) {
+	}
+	next.AppendHeader(sip.NewHeader(name, value))
+	if c := next.CSeq(); c != nil {
+		c.SeqNo++
+	}
+	return next
 }

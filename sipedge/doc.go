@@ -47,7 +47,7 @@
 // A call is owned by one goroutine, that of the handler of its INVITE, until
 // its record is written. Each INVITE of ours has a goroutine that reads its
 // answers as long as it lives, also when the call has lost interest: a late
-// 2xx must be ended. The [TLSUplink] and the [Upstream] are tasks, with one
+// 2xx must be ended. The [Gateways] and the [Upstream] are tasks, with one
 // goroutine per registration; [Server.Drain] waits for what calls left behind.
 //
 // # Calls
@@ -72,8 +72,11 @@
 // phone's tones would not explain is spoken as early media before its final
 // answer, if the caller's INVITE says where to.
 //
-// All signalling with the gateway, in both directions, goes over the one
-// connection that we opened: nothing else leads through a NAT. An emergency
+// All signalling with a gateway, in both directions, goes over the one
+// connection that we opened: nothing else leads through a NAT. [Gateways] keeps
+// one to each server, and one of them is for new calls. A dialog stays with its
+// server; when its connection is replaced, a re-INVITE tells where the call is
+// reached now. An emergency
 // call goes out under the caller's line, else under the site line.
 //
 // # Deviations

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
@@ -30,6 +31,7 @@ type gateway struct {
 	*agent
 	addr     netip.AddrPort
 	ca       *x509.CertPool
+	cert     *x509.Certificate
 	listener net.Listener
 
 	mu         sync.Mutex
@@ -43,11 +45,15 @@ type gateway struct {
 func newGateway(t testing.TB) *gateway {
 	t.Helper()
 	cert, pool := testCertificate(t, "gw.example.com")
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{listener: l, addr: addrPortOf(l.Addr()), ca: pool, registered: make(map[string]string)}
+	g := &gateway{listener: l, addr: addrPortOf(l.Addr()), ca: pool, cert: leaf, registered: make(map[string]string)}
 	g.agent = &agent{t: t, name: "gateway", transport: "tls", local: g.addr, in: make(chan sip.Message, 256), user: "gw"}
 	g.agent.write = func(b []byte) error {
 		g.mu.Lock()
@@ -279,3 +285,5 @@ func testCertificate(t testing.TB, name string) (tls.Certificate, *x509.CertPool
 	pool.AddCert(leaf)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

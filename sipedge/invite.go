@@ -73,7 +73,7 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 		c.record.Via = WayTrunk
 		c.record.From = gatewayParty(r)
 	case gateway:
-		c.a = newCallee(c, r, s.uplink, user)
+		c.a = newCallee(c, r, s.uplink.Way(r), user)
 		c.a.gateway = true
 		c.record.Via = "gateway"
 		c.record.From = gatewayParty(r)

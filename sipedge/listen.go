@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +18,9 @@ const maxSources = 1 << 13
 
 // pollTime is how often a reader looks up from its socket.
 const pollTime = time.Second
+
+// ErrBindTLS is wrapped by [NewEndpoint] if it is the port for TLS that can't be bound.
+var ErrBindTLS = errors.New("bind sip tls")
 
 // listen binds UDP and TCP on one address. Port 0 takes a port that is free
 // on both.
@@ -51,7 +53,7 @@ func listenTCP(addr netip.AddrPort) (net.Listener, error) {
 
 // serveOn adds the sockets of one address.
 func (e *Endpoint) serveOn(conn net.PacketConn, l net.Listener) {
-	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr()), ready: make(chan struct{})})
+	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr()), ready: make(chan struct{}), quit: make(chan struct{})})
 	if l != nil {
 		e.streams = append(e.streams, newStreamListener(e, l, nil))
 	}
@@ -61,7 +63,7 @@ func (e *Endpoint) serveOn(conn net.PacketConn, l net.Listener) {
 func (e *Endpoint) listenSecure(addr netip.AddrPort) error {
 	l, err := listenTCP(addr)
 	if err != nil {
-		return fmt.Errorf("bind sip tls %v: %w", addr, err)
+		return fmt.Errorf("%w %v: %w", ErrBindTLS, addr, err)
 	}
 	e.serveSecure(l)
 	return nil
@@ -80,28 +82,38 @@ type packetListener struct {
 	conn  net.PacketConn
 	local netip.AddrPort
 
-	first   sync.Once
-	ready   chan struct{} // closed when it is read for the first time
-	stopped atomic.Bool
-	group   errgroup.Group // the readers; one at a time but for their change
+	first sync.Once
+	ready chan struct{} // closed when it is read for the first time
+	quit  chan struct{} // closed by stop
+	once  sync.Once
+	group errgroup.Group // the readers; one at a time but for their change
 }
 
 // String names the task.
 func (p *packetListener) String() string { return "sip udp " + p.local.String() }
 
-// Run reads until ctx ends. It fails if the socket does.
+// Run reads until ctx ends, or fails if the socket does. The reader itself
+// goes on until the endpoint is closed: the calls are ended after this, and
+// sipgo would open sockets of its own for what they send.
 func (p *packetListener) Run(ctx context.Context) error {
-	p.serve(ctx)
-	if err := p.group.Wait(); err != nil {
-		return fmt.Errorf("%v: %w", p, err)
+	p.serve()
+	ended := make(chan error, 1)
+	go func() { ended <- p.group.Wait() }() // stop waits for the same
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-ended:
+		if err != nil {
+			return fmt.Errorf("%v: %w", p, err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // serve starts a reader.
-func (p *packetListener) serve(ctx context.Context) *packetReader {
+func (p *packetListener) serve() *packetReader {
 	r := &packetReader{
-		PacketConn: p.conn, p: p, ctx: ctx, reading: make(chan struct{}),
+		PacketConn: p.conn, p: p, reading: make(chan struct{}),
 		buf: make([]byte, maxMessage), sources: make(map[netip.AddrPort]struct{}),
 	}
 	p.group.Go(func() error {
@@ -114,9 +126,19 @@ func (p *packetListener) serve(ctx context.Context) *packetReader {
 }
 
 func (p *packetListener) stop() {
-	p.stopped.Store(true)
+	p.once.Do(func() { close(p.quit) })
 	if err := p.conn.Close(); err != nil {
 		p.e.log.Debug("close", "socket", p.String(), "err", err)
+	}
+	_ = p.group.Wait() // the end of a socket that was closed is no fault
+}
+
+func (p *packetListener) stopped() bool {
+	select {
+	case <-p.quit:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -125,7 +147,6 @@ func (p *packetListener) stop() {
 type packetReader struct {
 	net.PacketConn
 	p       *packetListener
-	ctx     context.Context
 	buf     []byte
 	sources map[netip.AddrPort]struct{}
 	armed   time.Time
@@ -142,7 +163,7 @@ func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
 	r.once.Do(func() { close(r.reading) })
 	r.p.first.Do(func() { close(r.p.ready) })
 	for failures := 0; ; {
-		if r.ctx.Err() != nil {
+		if r.p.stopped() {
 			return 0, nil, net.ErrClosed
 		}
 		if len(r.sources) >= maxSources {
@@ -187,10 +208,10 @@ func (r *packetReader) arm() error {
 
 // replace starts the next reader and ends this one, once the next reads.
 func (r *packetReader) replace() (int, net.Addr, error) {
-	next := r.p.serve(r.ctx)
+	next := r.p.serve()
 	select {
 	case <-next.reading:
-	case <-r.ctx.Done():
+	case <-r.p.quit:
 	}
 	return 0, nil, net.ErrClosed
 }
@@ -202,7 +223,7 @@ func (r *packetReader) WriteTo(b []byte, to net.Addr) (int, error) {
 }
 
 func (r *packetReader) fail(err error) (int, net.Addr, error) {
-	if r.ctx.Err() == nil && !r.p.stopped.Load() {
+	if !r.p.stopped() {
 		r.err = err
 	}
 	return 0, nil, net.ErrClosed

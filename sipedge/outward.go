@@ -62,7 +62,7 @@ func (t *try) outward(as Line) *branch {
 	if anonymous(t.c.r) && !t.route.Emergency {
 		name = "Anonymous"
 	}
-	l := newCaller(t.c, u, number, party{name, aor}, party{"", number})
+	l := newCaller(t.c, u.Way(nil), number, party{name, aor}, party{"", number})
 	l.gateway, l.line = true, as
 	l.shown = t.to
 	return t.branchTo(l)

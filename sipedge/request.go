@@ -29,6 +29,7 @@ type Request struct {
 	Tx   sip.ServerTransaction
 	Flow Flow // where it came from, and where its dialog's requests go to
 
+	link   *TLSUplink // of a request of the gateway
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	tag    string

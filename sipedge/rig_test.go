@@ -23,7 +23,7 @@ type callRig struct {
 	ep     *Endpoint
 	server *Server
 	dir    *directory
-	uplink *TLSUplink
+	uplink *Gateways
 	gw     *gateway
 
 	tap     atomic.Pointer[tapped] // nil: what passes is not noted
@@ -101,6 +101,12 @@ func (r *callRig) ended(n int) CallRecord {
 // newCallRig starts a site. withGateway adds an uplink to a gateway of the test.
 func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig), hurry ...func(*callTimes)) *callRig {
 	t.Helper()
+	return newUplinkRig(t, withGateway, change, nil, hurry...)
+}
+
+// newUplinkRig is newCallRig with another uplink.
+func newUplinkRig(t testing.TB, withGateway bool, change func(*ServerConfig), uplinkTo func(*UplinkConfig), hurry ...func(*callTimes)) *callRig {
+	t.Helper()
 	rig := &callRig{t: t, dir: testDirectory()}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("SIPLOG") != "" {
@@ -129,10 +135,14 @@ func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig), hurr
 	var uplink Uplink
 	if withGateway {
 		rig.gw = newGateway(t)
-		rig.uplink, err = NewTLSUplink(UplinkConfig{
+		cfgUp := UplinkConfig{
 			Address: rig.gw.addr.String(), ServerName: "gw.example.com", CA: rig.gw.ca, Domain: "example.com",
-			Keepalive: 500 * time.Millisecond,
-		}, log)
+			Keepalive: 500 * time.Millisecond, Dead: 2500 * time.Millisecond,
+		}
+		if uplinkTo != nil {
+			uplinkTo(&cfgUp)
+		}
+		rig.uplink, err = NewGateways(cfgUp, log)
 		if err != nil {
 			t.Fatal(err)
 		}

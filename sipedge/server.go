@@ -294,7 +294,7 @@ func (s *Server) do(ctx context.Context, l *leg, req *sip.Request) (*sip.Respons
 		if err != nil || !l.gateway || !challenged(res) || try > 1 || try == 1 && !staleNonce(res) {
 			return res, req, err
 		}
-		next, err := authorized(req, res, l.line.AuthUser, l.line.AuthPassword)
+		next, err := s.uplink.Authorized(req, res, l.line)
 		if err != nil {
 			return res, req, nil
 		}

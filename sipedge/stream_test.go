@@ -175,7 +175,7 @@ func TestManySources(t *testing.T) {
 	p := dialPeer(t, "udp", e)
 	p.register(1, 1, "known")
 	pool := e.UserAgent().TransportLayer().Pool("udp")
-	reader := &packetReader{PacketConn: e.packets[0].conn, p: e.packets[0], ctx: t.Context(), reading: make(chan struct{})}
+	reader := &packetReader{PacketConn: e.packets[0].conn, p: e.packets[0], reading: make(chan struct{})}
 	reader.sources = make(map[netip.AddrPort]struct{})
 	for port := range maxSources {
 		reader.sources[netip.AddrPortFrom(loopback, uint16(port))] = struct{}{}

@@ -58,7 +58,7 @@ func (s *Server) Sync() {
 func (s *Server) Tasks() []Task {
 	tasks := []Task{&callsTask{s}}
 	if s.upstream != nil {
-		tasks = append(tasks, s.upstream)
+		tasks = append(tasks, s.upstream, &survival{s})
 	}
 	if s.trunk != nil {
 		tasks = append(tasks, s.trunk)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -63,7 +64,15 @@ func offered(hello *tls.ClientHelloInfo) string {
 // handshakeFailed puts on the story of the phone at that address why there is
 // no TLS connection.
 func (e *Endpoint) handshakeFailed(s *stream, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.readPanicked(s.flow, v)
+		}
+	}()
 	ip := s.flow.Remote.Addr()
+	if errors.Is(err, io.EOF) && s.raw.(*rawConn).hello == "" {
+		return // it looked whether somebody listens
+	}
 	owner, _ := e.whois.Whois(ip)
 	if owner.IsZero() || !e.limits.mayComplain(ip) {
 		return

@@ -36,6 +36,11 @@ type Uplink interface {
 	// Handle registers the handler of a method for requests of the gateway.
 	// It must be called before Run.
 	Handle(method string, h Handler)
+	// Way is what a dialog talks over: the connection that a request came by,
+	// or for a dialog of ours, with r nil, that to the gateway of now.
+	Way(r *Request) signaling
+	// Authorized answers a challenge of the gateway under a line.
+	Authorized(req *sip.Request, res *sip.Response, l Line) (*sip.Request, error)
 	// Contact is the address under which the gateway reaches us.
 	Contact(user string) *sip.ContactHeader
 	// Domain is that of the addresses of record at the gateway.
@@ -44,6 +49,9 @@ type Uplink interface {
 	// OpenMedia opens a pair of ports towards the gateway, and says which
 	// address the gateway must be told: behind NAT it is not that of the socket.
 	OpenMedia(p *media.PortPool) (*media.Pair, netip.Addr, error)
+
+	// MediaAddress is that address; zero while there is no connection.
+	MediaAddress() netip.Addr
 
 	Run(ctx context.Context) error
 	String() string

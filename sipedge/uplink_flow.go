@@ -102,7 +102,12 @@ func (u *TLSUplink) dial(ctx context.Context) (*flowConn, error) {
 	addrs, err := u.ticking(lookup, func() ([]netip.AddrPort, error) {
 		return resolve(lookup, u.cfg.Resolver, u.cfg.Address)
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+		u.known = addrs
+	case len(u.known) > 0:
+		addrs = u.known // the name server may be what can't be reached
+	default:
 		return nil, err
 	}
 	var faults error
@@ -141,7 +146,7 @@ func (u *TLSUplink) ticking(ctx context.Context, f func() ([]netip.AddrPort, err
 func (u *TLSUplink) dialOne(ctx context.Context, addr netip.AddrPort) (*flowConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	dialer := tls.Dialer{NetDialer: &net.Dialer{KeepAlive: 15 * time.Second}, Config: u.tls}
+	dialer := tls.Dialer{NetDialer: &net.Dialer{KeepAlive: 15 * time.Second, Control: thinStream}, Config: u.tls}
 	if u.cfg.Local.IsValid() {
 		dialer.NetDialer.LocalAddr = &net.TCPAddr{IP: u.cfg.Local.AsSlice()}
 	}
@@ -160,26 +165,29 @@ func (u *TLSUplink) dialOne(ctx context.Context, addr netip.AddrPort) (*flowConn
 
 // watch keeps a connection alive by OPTIONS and CRLF, and says when it is
 // over. The uplink is up from the first answer on: a TCP connection alone may
-// end at a middle box.
+// end at a middle box. It is down when nothing at all was heard for too long:
+// one answer may be late on a bad line, and a gateway may ignore OPTIONS but
+// answer the CRLF ping (RFC 5626 §3.5.1).
 func (u *TLSUplink) watch(ctx context.Context, conn *flowConn) error {
 	interval := time.NewTicker(u.cfg.Keepalive)
 	defer interval.Stop()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	answers := make(chan error, 1)
+	look := time.NewTicker(min(200*time.Millisecond, u.cfg.Keepalive))
+	defer look.Stop()
+	answers := make(chan error, maxAsking)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	probe, cancel := context.WithCancel(ctx)
 	defer cancel()
-	waiting := false
+	under := 0
 	ask := func() {
-		if waiting {
+		if under == maxAsking {
 			return
 		}
-		waiting = true
+		under++
 		asking.Go(func() { answers <- u.options(probe, conn) })
 	}
 	ask()
+	first, began, answered := conn.heard.Load(), time.Now(), false
 	for {
 		u.tick()
 		select {
@@ -189,22 +197,41 @@ func (u *TLSUplink) watch(ctx context.Context, conn *flowConn) error {
 			return fmt.Errorf("connection to the gateway: %w", conn.cause)
 		case <-interval.C:
 			ask()
-		case <-tick.C:
 		case err := <-answers:
-			if waiting = false; err != nil {
+			under--
+			switch {
+			case errors.Is(err, errRefusing):
 				return err
+			case err == nil:
+				answered = true
+				u.setUp(conn)
 			}
-			u.setUp(conn)
+		case now := <-look.C:
+			heard := conn.heard.Load()
+			if now.Sub(time.Unix(0, heard)) > u.cfg.Dead {
+				return errSilent
+			}
+			if heard > first && !answered && now.Sub(began) > patientAsk {
+				u.setUp(conn)
+			}
 		}
 	}
 }
 
-// options sends one keep-alive. Any answer will do, and any byte that came
-// since: a gateway may ignore OPTIONS but answers the CRLF ping (RFC 5626 §3.5.1).
+// patientAsk is how long the first OPTIONS may take before a pong will do: its
+// answer may be that the gateway is out of service.
+const patientAsk = 1500 * time.Millisecond
+
+// maxAsking is how many OPTIONS may wait for their answers.
+const maxAsking = 6
+
+// errRefusing is why a gateway is left that is there but takes no calls.
+var errRefusing = errors.New("the gateway says that it is out of service")
+
+// options sends one keep-alive and waits for its answer. Any but 503 will do.
 func (u *TLSUplink) options(ctx context.Context, conn *flowConn) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, u.cfg.Dead)
 	defer cancel()
-	sent := time.Now().UnixNano()
 	if _, err := conn.Write([]byte("\r\n\r\n")); err != nil {
 		return fmt.Errorf("keep-alive: %w", err)
 	}
@@ -219,14 +246,14 @@ func (u *TLSUplink) options(ctx context.Context, conn *flowConn) error {
 	}
 	defer tx.Terminate()
 	res, err := finalResponse(ctx, tx)
-	if err == nil {
-		u.learn(res)
-		return nil
+	if err != nil {
+		return err
 	}
-	if conn.heard.Load() > sent {
-		return nil
+	u.learn(res)
+	if res.StatusCode == sip.StatusServiceUnavailable {
+		return errRefusing
 	}
-	return errSilent
+	return nil
 }
 
 // finalResponse waits for the final answer of a transaction that is no INVITE.
@@ -273,6 +300,9 @@ func (u *TLSUplink) setUp(conn *flowConn) {
 	u.flow++
 	close(u.changed)
 	u.changed = make(chan struct{})
+	if u.notify != nil {
+		u.notify()
+	}
 	u.log.Info("gateway is connected", "peer", conn.RemoteAddr().String())
 }
 
@@ -286,6 +316,9 @@ func (u *TLSUplink) setDown(fault string) {
 	u.up, u.since = false, time.Now()
 	close(u.changed)
 	u.changed = make(chan struct{})
+	if u.notify != nil {
+		u.notify()
+	}
 }
 
 // plainFault says why the gateway is not connected, for a person who has to
@@ -303,7 +336,11 @@ func plainFault(err error) string {
 		return ""
 	case errors.As(err, &unknown):
 		return "the gateway's certificate is signed by an authority that is not trusted here; set gateway.ca"
-	case errors.As(err, &name):
+	case errors.Is(err, errPin):
+		return "the gateway's key is none of gateway.pins: " + printable(err.Error())
+	case errors.Is(err, errRefusing):
+		return "the gateway answers, but says that it is out of service (503)"
+	case errors.Is(err, errName), errors.As(err, &name):
 		return "the gateway's certificate is for another name; set gateway.server_name"
 	case errors.As(err, &invalid):
 		return "the gateway's certificate is not valid now; check the clock of the box and the certificate"

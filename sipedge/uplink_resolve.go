@@ -9,45 +9,22 @@ import (
 	"strconv"
 )
 
-// resolve finds the addresses of the gateway in the order in which they are
-// tried. RFC 3263 §4: an address needs no look-up; a host with a port is
-// looked up by A and AAAA; a bare name by SRV of SIP over TLS first. It asks
-// the network and is never called where messages are received.
+// resolve finds the addresses of one server in the order in which they are
+// tried. It asks the network and is never called where messages are received.
 func resolve(ctx context.Context, r *net.Resolver, address string) ([]netip.AddrPort, error) {
 	host, port, err := splitAddress(address)
 	if err != nil {
 		return nil, err
 	}
+	port = cmp.Or(port, 5061)
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(ip, cmp.Or(port, 5061))}, nil
-	}
-	if port == 0 {
-		if out := resolveSRV(ctx, r, host); len(out) > 0 {
-			return out, nil
-		}
-		port = 5061
+		return []netip.AddrPort{netip.AddrPortFrom(ip, port)}, nil
 	}
 	out, err := resolveHost(ctx, r, host, port)
 	if err != nil {
 		return nil, fmt.Errorf("look up the gateway %s: %w", host, err)
 	}
 	return out, nil
-}
-
-// resolveSRV asks for _sips._tcp (RFC 3263 §4.1). The answers are ordered by
-// priority and weight.
-func resolveSRV(ctx context.Context, r *net.Resolver, host string) []netip.AddrPort {
-	_, records, err := r.LookupSRV(ctx, "sips", "tcp", host)
-	if err != nil {
-		return nil
-	}
-	var out []netip.AddrPort
-	for _, rec := range records {
-		if addrs, err := resolveHost(ctx, r, rec.Target, rec.Port); err == nil {
-			out = append(out, addrs...)
-		}
-	}
-	return out
 }
 
 func resolveHost(ctx context.Context, r *net.Resolver, host string, port uint16) ([]netip.AddrPort, error) {

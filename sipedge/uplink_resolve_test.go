@@ -54,13 +54,9 @@ func nameServer(t *testing.T, zone ...string) *net.Resolver {
 
 func TestResolve(t *testing.T) {
 	r := nameServer(t,
-		"_sips._tcp.sip.example.com. 60 IN SRV 20 0 5062 b.example.com.",
-		"_sips._tcp.sip.example.com. 60 IN SRV 10 0 5063 a.example.com.",
-		"_sips._tcp.sip.example.com. 60 IN SRV 5 0 5064 gone.example.com.",
 		"a.example.com. 60 IN A 192.0.2.1",
 		"b.example.com. 60 IN A 192.0.2.2",
 		"b.example.com. 60 IN AAAA 2001:db8::2",
-		"sip.example.com. 60 IN A 192.0.2.9",
 	)
 	tests := []struct {
 		name, address string
@@ -69,9 +65,8 @@ func TestResolve(t *testing.T) {
 	}{
 		{"address and port", "192.0.2.7:443", []string{"192.0.2.7:443"}, false},
 		{"address", "192.0.2.7", []string{"192.0.2.7:5061"}, false},
-		{"service records in their order, dead ones left out", "sip.example.com", []string{"192.0.2.1:5063", "192.0.2.2:5062", "[2001:db8::2]:5062"}, false},
-		{"a port says that no service is meant", "sip.example.com:5061", []string{"192.0.2.9:5061"}, false},
-		{"no service record", "a.example.com", []string{"192.0.2.1:5061"}, false},
+		{"both families", "b.example.com:5062", []string{"192.0.2.2:5062", "[2001:db8::2]:5062"}, false},
+		{"a name without a port", "a.example.com", []string{"192.0.2.1:5061"}, false},
 		{"no such name", "none.example.com", nil, true},
 		{"nonsense", ":", nil, true},
 	}

@@ -24,13 +24,26 @@ import (
 
 // UplinkConfig is how the gateway is reached.
 type UplinkConfig struct {
-	// Address is host:port, or a bare host for SRV (RFC 3263).
+	// Address is the gateway: host:port, or a bare host, which is looked up by
+	// NAPTR and SRV (RFC 3263). Further gateways are in Backups, in the order
+	// in which they are tried.
 	Address string
+	Backups []string
+	// Failback is how long a gateway has to be up before calls go back to it
+	// from one of lower priority; 0: 2 minutes.
+	Failback time.Duration
 	// ServerName is the name that the gateway's certificate must have; empty:
-	// the host of Address.
+	// the host of Address. A wildcard is taken only if it is given here.
 	ServerName string
 	// CA are the authorities that may have signed it; nil: those of the system.
 	CA *x509.CertPool
+	// Pins are hashes of public keys, base64 of SHA-256 (RFC 7469 §2.4). If
+	// there are any, one of the gateway's certificates must have one of them.
+	Pins []string
+	// Certificate is ours, for a gateway that asks for one; nil: none.
+	Certificate func() (*tls.Certificate, error)
+	// Token is the access token for a gateway that asks for one (RFC 8898); nil: none.
+	Token func() (string, error)
 	// Domain is that of the addresses of record; empty: the host of Address.
 	Domain string
 	// Local is our address towards the gateway; zero: what routing says.
@@ -38,20 +51,21 @@ type UplinkConfig struct {
 	// Public is the address that the gateway sees media come from; zero: it
 	// is learnt from the Via of an answer (RFC 3581).
 	Public netip.Addr
-	// Keepalive is the time between two OPTIONS; 0: 2 s. With it a silent
-	// loss is noticed within Keepalive and 2.5 s.
+	// Keepalive is the time between two OPTIONS; 0: 1 s.
 	Keepalive time.Duration
-	Resolver  *net.Resolver // nil: the system's
-	Tap       Tap           // sees all messages; nil: nobody does
-	Tick      func()        // called at least every 2 s while Run lives; may be nil
+	// Dead is after how long without a byte from the gateway, though it was
+	// asked, it is given up; 0: 4.2 s, which a cut of 2 s does not reach.
+	Dead     time.Duration
+	Resolver *net.Resolver // nil: the system's
+	Tap      Tap           // sees all messages; nil: nobody does
+	Tick     func()        // called at least every 2 s while Run lives; may be nil
 }
 
 // Times of the uplink.
 const (
-	dialTimeout   = 5 * time.Second         // per address, with the TLS handshake
-	answerTimeout = 2500 * time.Millisecond // for an OPTIONS
-	writeTimeout  = 4 * time.Second         // a write that blocks so long is a dead path
-	steadyAfter   = 10 * time.Second        // a connection that lived so long was a good one
+	dialTimeout  = 5 * time.Second  // per address, with the TLS handshake
+	writeTimeout = 4 * time.Second  // a write that blocks so long is a dead path
+	steadyAfter  = 10 * time.Second // a connection that lived so long was a good one
 )
 
 // TLSUplink is an [Uplink] by SIP over TLS (RFC 3261 §26.2.1) with media by
@@ -69,7 +83,10 @@ type TLSUplink struct {
 	dispatch *dispatcher
 	door     *door
 	hurry    chan struct{}
+	notify   func() // told of each change of state; may be nil
 	alias    string // host name of ours that tells nothing, until the public address is known
+
+	known []netip.AddrPort // addresses of the last look-up that went well; of Run
 
 	mu      sync.Mutex
 	conn    *flowConn
@@ -81,6 +98,9 @@ type TLSUplink struct {
 	since   time.Time      // of up or down
 }
 
+// neverTried is the fault before the first attempt has ended.
+const neverTried = "not connected yet"
+
 // NewTLSUplink checks the configuration; Run connects.
 func NewTLSUplink(cfg UplinkConfig, log *slog.Logger) (*TLSUplink, error) {
 	host, _, err := splitAddress(cfg.Address)
@@ -88,7 +108,10 @@ func NewTLSUplink(cfg UplinkConfig, log *slog.Logger) (*TLSUplink, error) {
 		return nil, err
 	}
 	if cfg.Keepalive == 0 {
-		cfg.Keepalive = 2 * time.Second
+		cfg.Keepalive = time.Second
+	}
+	if cfg.Dead == 0 {
+		cfg.Dead = 4200 * time.Millisecond
 	}
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver
@@ -101,12 +124,12 @@ func NewTLSUplink(cfg UplinkConfig, log *slog.Logger) (*TLSUplink, error) {
 	}
 	u := &TLSUplink{
 		cfg: cfg, host: host, log: log.With("component", "uplink"),
-		tls:     &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.ServerName, RootCAs: cfg.CA},
 		door:    newDoor(),
 		hurry:   make(chan struct{}, 1),
 		alias:   strings.ToLower(rand.Text()[:12]) + ".invalid",
-		changed: make(chan struct{}), since: time.Now(), fault: "not connected yet",
+		changed: make(chan struct{}), since: time.Now(), fault: neverTried,
 	}
+	u.tls = u.tlsConfig()
 	u.dispatch = newDispatcher([]byte(rand.Text()), time.Now, u.log)
 	u.dispatch.other = func(r *Request) { _ = r.Respond(405, "Method Not Allowed") }
 	u.dispatch.handlers[sip.OPTIONS] = func(r *Request) { _ = r.Respond(200, "OK", allowHeader()) }
@@ -161,6 +184,17 @@ func (u *TLSUplink) Handle(method string, h Handler) {
 	u.dispatch.handlers[sip.RequestMethod(method)] = h
 }
 
+// Way implements [Uplink].
+func (u *TLSUplink) Way(*Request) signaling { return u }
+
+// Authorized implements [Uplink].
+func (u *TLSUplink) Authorized(req *sip.Request, res *sip.Response, l Line) (*sip.Request, error) {
+	if u.cfg.Token != nil && asksForToken(res) {
+		return withToken(req, res, u.cfg.Token)
+	}
+	return authorized(req, res, l.AuthUser, l.AuthPassword)
+}
+
 // Domain implements [Uplink].
 func (u *TLSUplink) Domain() string { return u.cfg.Domain }
 
@@ -194,15 +228,20 @@ func (u *TLSUplink) Hurry(ctx context.Context) error {
 		if up {
 			return nil
 		}
-		select {
-		case u.hurry <- struct{}{}:
-		default:
-		}
+		u.hasten()
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return errUplinkDown
 		}
+	}
+}
+
+// hasten asks for an attempt now. It does not block.
+func (u *TLSUplink) hasten() {
+	select {
+	case u.hurry <- struct{}{}:
+	default:
 	}
 }
 
@@ -227,23 +266,41 @@ func (u *TLSUplink) sentBy() (host string, port int) {
 // OpenMedia implements [Uplink].
 func (u *TLSUplink) OpenMedia(p *media.PortPool) (*media.Pair, netip.Addr, error) {
 	u.mu.Lock()
-	conn, public := u.conn, u.public
+	conn := u.conn
 	u.mu.Unlock()
 	if conn == nil {
 		return nil, netip.Addr{}, errUplinkDown
 	}
 	local := addrPortOf(conn.LocalAddr()).Addr()
-	pair, err := p.Open(local)
+	// On all addresses unless one is set: when the WAN gets another address
+	// the call goes on from that.
+	at := netip.IPv4Unspecified()
+	switch {
+	case u.cfg.Local.IsValid(), local.IsLoopback():
+		at = local
+	case local.Is6():
+		at = netip.IPv6Unspecified()
+	}
+	pair, err := p.Open(at)
 	if err != nil {
 		return nil, netip.Addr{}, err
 	}
+	return pair, u.MediaAddress(), nil
+}
+
+// MediaAddress implements [Uplink].
+func (u *TLSUplink) MediaAddress() netip.Addr {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	switch {
 	case u.cfg.Public.IsValid():
-		return pair, u.cfg.Public, nil
-	case public.IsValid():
-		return pair, public.Addr(), nil
+		return u.cfg.Public
+	case u.public.IsValid():
+		return u.public.Addr()
+	case u.conn != nil:
+		return addrPortOf(u.conn.LocalAddr()).Addr()
 	}
-	return pair, local, nil
+	return netip.Addr{}
 }
 
 // Send implements [Uplink].

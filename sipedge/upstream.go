@@ -125,7 +125,7 @@ func (u *Upstream) reconcile(ctx context.Context, all *sync.WaitGroup) {
 			delete(u.regs, id)
 		}
 	}
-	spread := min(3*time.Second, time.Duration(len(want))*10*time.Millisecond)
+	spread := min(20*time.Second, time.Duration(len(want))*10*time.Millisecond)
 	for id, l := range want {
 		if u.regs[id] != nil {
 			continue
@@ -278,7 +278,7 @@ func (r *registration) ask(ctx context.Context, req *sip.Request) (*sip.Response
 	res, err := r.exchange(ctx, req)
 	for try := 0; err == nil && challenged(res) && (try == 0 || try == 1 && staleNonce(res)); try++ {
 		var next *sip.Request
-		if next, err = authorized(req, res, r.line.AuthUser, r.line.AuthPassword); err == nil {
+		if next, err = r.uplink.Authorized(req, res, r.line); err == nil {
 			req = next
 			res, err = r.exchange(ctx, req)
 		}

@@ -55,7 +55,7 @@ func TestCommandLine(t *testing.T) {
 func TestServeNamesWhatIsInTheWay(t *testing.T) {
 	loopback := netip.MustParseAddr("127.77.3.1")
 	ports := map[string]uint16{}
-	for _, name := range []string{"http", "tftp", "sip", "page"} {
+	for _, name := range []string{"http", "tftp", "sip", "tls", "page"} {
 		network := "tcp"
 		if name == "tftp" || name == "sip" {
 			network = "udp"
@@ -66,15 +66,15 @@ func TestServeNamesWhatIsInTheWay(t *testing.T) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "patchbay.toml")
 		text := fmt.Sprintf("[box]\nstate = %q\n[[lan]]\ninterface = \"lo\"\naddress = %q\nsubnet = \"127.77.3.0/24\"\n"+
-			"[provision]\nhttp_port = %d\ntftp_port = %d\n[sip]\nport = %d\n[page]\nlisten = \"%s:%d\"\n",
-			t.TempDir(), loopback, ports["http"], ports["tftp"], ports["sip"], loopback, ports["page"])
+			"[provision]\nhttp_port = %d\ntftp_port = %d\n[sip]\nport = %d\ntls_port = %d\n[page]\nlisten = \"%s:%d\"\n",
+			t.TempDir(), loopback, ports["http"], ports["tftp"], ports["sip"], ports["tls"], loopback, ports["page"])
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return file
 	}
 	for name, want := range map[string]string{
-		"http": "provision.http_port", "tftp": "provision.tftp_port", "sip": "sip.port", "page": "page.listen",
+		"http": "provision.http_port", "tftp": "provision.tftp_port", "sip": "sip.port", "tls": "sip.tls_port", "page": "page.listen",
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := netip.AddrPortFrom(loopback, ports[name]).String()
