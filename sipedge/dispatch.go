@@ -221,6 +221,27 @@ func (d *dispatcher) sweep() {
 	}
 }
 
+// settle waits until the handlers of all that arrived have begun, as far as
+// they will: what sipgo takes for itself never reaches one.
+func (d *dispatcher) settle(limit time.Duration) {
+	for end := time.Now().Add(limit); time.Now().Before(end) && d.unclaimed(); {
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (d *dispatcher) unclaimed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lanes {
+		for _, t := range l.queue {
+			if !t.claimed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // enter counts a handler that starts. It is false when wait was called.
 func (d *dispatcher) enter() bool {
 	d.mu.Lock()

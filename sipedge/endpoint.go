@@ -254,6 +254,10 @@ func (e *Endpoint) Close() error {
 	e.closed = true
 	e.sending.Unlock()
 	for _, p := range e.packets {
+		p.deafen()
+	}
+	e.dispatch.settle(settleTime)
+	for _, p := range e.packets {
 		p.stop()
 	}
 	for _, s := range e.streams {
@@ -265,6 +269,9 @@ func (e *Endpoint) Close() error {
 	e.dispatch.wait()
 	return nil
 }
+
+// settleTime bounds how long Close waits for the handlers of what was read last.
+const settleTime = 300 * time.Millisecond
 
 // housekeeping forgets what is over, once a second.
 type housekeeping struct{ e *Endpoint }

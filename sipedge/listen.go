@@ -53,7 +53,7 @@ func listenTCP(addr netip.AddrPort) (net.Listener, error) {
 
 // serveOn adds the sockets of one address.
 func (e *Endpoint) serveOn(conn net.PacketConn, l net.Listener) {
-	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr()), ready: make(chan struct{}), quit: make(chan struct{})})
+	e.packets = append(e.packets, &packetListener{e: e, conn: conn, local: addrPortOf(conn.LocalAddr()), ready: make(chan struct{}), quit: make(chan struct{}), gone: make(chan struct{})})
 	if l != nil {
 		e.streams = append(e.streams, newStreamListener(e, l, nil))
 	}
@@ -84,8 +84,10 @@ type packetListener struct {
 
 	first sync.Once
 	ready chan struct{} // closed when it is read for the first time
-	quit  chan struct{} // closed by stop
+	quit  chan struct{} // closed when nothing is read any more
+	gone  chan struct{} // closed when the readers may end
 	once  sync.Once
+	ended sync.Once
 	group errgroup.Group // the readers; one at a time but for their change
 }
 
@@ -125,8 +127,14 @@ func (p *packetListener) serve() *packetReader {
 	return r
 }
 
+// deafen has nothing more read. The readers stay: while sipgo begins to serve
+// what was read, it has to find the socket, or it would open one of its own.
+func (p *packetListener) deafen() { p.once.Do(func() { close(p.quit) }) }
+
+// stop closes the socket, once.
 func (p *packetListener) stop() {
-	p.once.Do(func() { close(p.quit) })
+	p.deafen()
+	p.ended.Do(func() { close(p.gone) })
 	if err := p.conn.Close(); err != nil {
 		p.e.log.Debug("close", "socket", p.String(), "err", err)
 	}
@@ -164,6 +172,7 @@ func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
 	r.p.first.Do(func() { close(r.p.ready) })
 	for failures := 0; ; {
 		if r.p.stopped() {
+			<-r.p.gone
 			return 0, nil, net.ErrClosed
 		}
 		if len(r.sources) >= maxSources {
@@ -187,6 +196,9 @@ func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
 			continue
 		}
 		failures = 0
+		if r.p.stopped() {
+			continue
+		}
 		from := addrPortOf(addr)
 		if out := r.p.e.admit(r.buf[:n], Flow{Transport: "udp", Remote: from, Local: r.p.local}); out != nil {
 			r.sources[from] = struct{}{}
@@ -211,7 +223,7 @@ func (r *packetReader) replace() (int, net.Addr, error) {
 	next := r.p.serve()
 	select {
 	case <-next.reading:
-	case <-r.p.quit:
+	case <-r.p.gone:
 	}
 	return 0, nil, net.ErrClosed
 }
@@ -225,6 +237,8 @@ func (r *packetReader) WriteTo(b []byte, to net.Addr) (int, error) {
 func (r *packetReader) fail(err error) (int, net.Addr, error) {
 	if !r.p.stopped() {
 		r.err = err
+	} else {
+		<-r.p.gone
 	}
 	return 0, nil, net.ErrClosed
 }
