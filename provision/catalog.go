@@ -118,6 +118,20 @@ func (c *Catalog) Slots(vendor, model string) (first, most int) {
 	return m.Accounts, m.Max
 }
 
+// FirmwareFamily names the image that a firmware version is of: 108 for
+// 108.86.0.70 of a Yealink. Versions are compared only within a family of one
+// model; it is empty where a model has one image.
+func (c *Catalog) FirmwareFamily(vendor, firmware string) string {
+	v, ok := c.byName[vendor]
+	if !ok || v.family == nil {
+		return ""
+	}
+	if at := v.family.FindStringSubmatch(firmware); at != nil {
+		return at[1]
+	}
+	return ""
+}
+
 // Notify returns the NOTIFY dialect of a vendor; what the catalogue does not
 // know gets check-sync, which most phones understand.
 func (c *Catalog) Notify(vendor string) Notify {

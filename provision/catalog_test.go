@@ -75,6 +75,23 @@ func TestSlots(t *testing.T) {
 	}
 }
 
+func TestFirmwareFamily(t *testing.T) {
+	c := catalog(t)
+	for _, tc := range [][3]string{
+		{"yealink", "108.86.0.70", "108"},
+		{"yealink", "28.72.0.1", "28"},
+		{"gigaset", "83.V2.11.0", "83"},
+		{"gigaset", "42.258.00.000.000", "42"},
+		{"poly", "6.3.1.8427", ""},
+		{"yealink", "odd", ""},
+		{"nobody", "1.2", ""},
+	} {
+		if got := c.FirmwareFamily(tc[0], tc[1]); got != tc[2] {
+			t.Errorf("%s %s: %q, want %q", tc[0], tc[1], got, tc[2])
+		}
+	}
+}
+
 func TestNotify(t *testing.T) {
 	c := catalog(t)
 	for vendor, want := range map[string]Notify{

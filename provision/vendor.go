@@ -46,8 +46,14 @@ type Vendor struct {
 	NotOption60 []string `toml:"option60_not"` // sister firmware that must not get our options
 	Agents      []string `toml:"user_agents"`  // groups "model", "firmware", "mac"
 
-	ContentType string            `toml:"content_type"`
-	Languages   map[string]string `toml:"languages"` // ISO 639-1 to the vendor's own value
+	ContentType string `toml:"content_type"`
+	// Languages gives the vendor's own value by ISO 639-1. Under "web_" and the
+	// code stands another one, for the web page of the phone or a second setting.
+	Languages map[string]string `toml:"languages"`
+
+	// Family takes out of a firmware version what names the image, in its
+	// first group: versions of two images must not be compared.
+	Family string `toml:"family"`
 
 	Notify  Notify   `toml:"notify"`
 	Options []Option `toml:"dhcp"`
@@ -58,6 +64,7 @@ type Vendor struct {
 
 	ouis, shared        map[[3]byte]bool
 	option60, not60, ua []*regexp.Regexp
+	family              *regexp.Regexp // nil: all versions are of one image
 }
 
 // Notify holds the Event header values of the vendor's NOTIFY dialect.
@@ -102,6 +109,9 @@ type Model struct {
 	Accounts int `toml:"accounts"`
 	// Max is how many accounts the phone can hold.
 	Max int `toml:"max"`
+	// Handsets: it is a DECT base, and each account belongs to the handset of
+	// its number.
+	Handsets bool `toml:"handsets"`
 	// Templates replaces templates by role.
 	Templates map[Role]string `toml:"templates"`
 	// Languages replaces values of the vendor's, for web pages of old models
@@ -155,6 +165,11 @@ func (v *Vendor) compile() (faults []error) {
 	}
 	for _, s := range v.Agents {
 		v.ua = append(v.ua, expr("user_agents", s))
+	}
+	if v.Family != "" {
+		if v.family = expr("family", v.Family); v.family.NumSubexp() != 1 {
+			bad("family: want one group")
+		}
 	}
 	for i := range v.Options {
 		o := &v.Options[i]

@@ -60,6 +60,7 @@ type view struct {
 	Admin, User            string
 	Accounts               []accountView
 	Unused                 []int // slots of this model that have no account
+	Handsets               bool  // a DECT base
 	Keys                   []keyView
 	Image                  string // address of the firmware; empty: no rule
 	ImagePath, ImageFolder string // the same below our address, and its folder
@@ -101,7 +102,7 @@ func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf fu
 		URL:  baseURL(site.Server, site.HTTPPort, lang),
 		Lang: spoken, Language: value, WebLanguage: web,
 		Country: strings.ToUpper(site.Country), USLaw: slices.Contains(usLaw, strings.ToUpper(site.Country)),
-		Web: site.Web, LLDP: site.LLDP, Resync: jitter(cmp.Or(site.Resync, defaultResync), p.MAC),
+		Handsets: model.Handsets, Web: site.Web, LLDP: site.LLDP, Resync: jitter(cmp.Or(site.Resync, defaultResync), p.MAC),
 	}
 	d.Host = strings.TrimPrefix(d.URL, "http://")
 	for _, step := range []func() error{
@@ -286,8 +287,10 @@ func language(v *Vendor, model Model, lang string) (value, web string, english b
 		}
 	}
 	web = value
-	if own, has := model.Languages["web_"+lang]; has {
-		web = own
+	for _, list := range []map[string]string{v.Languages, model.Languages} {
+		if own, has := list["web_"+lang]; has {
+			web = own
+		}
 	}
 	return value, web, english
 }
