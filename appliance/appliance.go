@@ -76,6 +76,7 @@ type Appliance struct {
 	pnp       *sipedge.PnP      // nil: on no interface
 	uplink    *sipedge.Gateways // nil: no gateway
 	sip       *sipedge.Server
+	help      *emergencies
 	settings  *sipedge.Settings // what the users of lines want
 	hep       *hep.Exporter     // nil: no capture server
 	provision *provision.Server
@@ -325,8 +326,16 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, SRTP: srtpPolicies[a.cfg.SIP.SRTP], Now: a.now, Tick: a.watchdog.Loop("calls"),
 		Features: features{a},
 	}
-	if cfg.Prompts, err = prompt.New(""); err != nil {
+	if cfg.Prompts, err = prompt.New(a.cfg.Media.Hold); err != nil {
 		return err
+	}
+	if cfg.Trunk, err = a.cfg.sipTrunk(); err != nil {
+		return err
+	}
+	cfg.Codes = a.cfg.featureCodes()
+	a.help = newEmergencies(a.cfg.Emergency.Webhook, a.log)
+	cfg.Emergency = sipedge.EmergencyConfig{
+		Locator: locator{a}, OnSite: a.cfg.Emergency.OnSite, Test: a.cfg.Emergency.Test, Alarm: a.help.tell,
 	}
 	cfg.Language = a.spoken
 	if a.settings, err = sipedge.NewSettings(ctx, a.db.LineSettings()); err != nil {
@@ -507,6 +516,7 @@ func (a *Appliance) tasks() (front, base []Task) {
 	if a.hep != nil {
 		base = append(base, a.hep)
 	}
+	base = append(base, a.help)
 	base = append(base, a.db.Task(a.watchdog.Loop("store")), a.watchdog)
 	return front, base
 }

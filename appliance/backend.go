@@ -130,6 +130,11 @@ func (b backend) condition() condition {
 			c.pnpHeld = append(c.pnpHeld, pnpHeld{mac: h.MAC, ip: h.IP, reason: h.Reason, since: h.First})
 		}
 	}
+	c.helpless, c.helplessKnown = a.help.lately(a.now())
+	if t := a.sip.Trunk(); t.Configured {
+		c.trunk, c.trunkUp = t.Address.String(), t.Up
+	}
+	c.onSite = len(a.cfg.Emergency.OnSite) > 0
 	c.deaf = a.deaf()
 	c.stolen = a.sources.stolen(a.now())
 	c.walks, c.noHTTPS = a.provision.Walks(), a.doors.noHTTPS

@@ -33,6 +33,11 @@ type Config struct {
 	Page      Page      `toml:"page"`
 
 	DHCPRules []DHCPRule `toml:"dhcp_rule"`
+
+	Emergency    Emergency         `toml:"emergency"`
+	Locations    []Place           `toml:"location"`
+	Trunk        Trunk             `toml:"trunk"`
+	FeatureCodes map[string]string `toml:"feature_codes"` // feature to code; empty: off
 }
 
 // Box names the site.
@@ -86,6 +91,7 @@ type SIP struct {
 type Media struct {
 	FirstPort uint16 `toml:"first_port"`
 	LastPort  uint16 `toml:"last_port"`
+	Hold      string `toml:"hold"` // file with music on hold; empty: the built-in one
 }
 
 // Gateway is the SIP service in the cloud. An empty address means none.
@@ -235,6 +241,7 @@ func (c *Config) Validate() error {
 	v.check(int(c.Media.LastPort) >= int(c.Media.FirstPort)+99, "media.last_port", strconv.Itoa(int(c.Media.LastPort)), "leave room for 100 ports at least; a call takes four")
 	c.Gateway.validate(&v)
 	c.SiteLine.validate(&v, c.Gateway.Address != "")
+	c.validateEmergency(&v)
 	_, _, err = net.SplitHostPort(c.Page.Listen)
 	v.check(err == nil, "page.listen", c.Page.Listen, `write address and port, such as ":8443"`)
 	return errors.Join(v...)

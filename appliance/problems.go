@@ -10,6 +10,7 @@ import (
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
+	"patchbay/sipedge"
 )
 
 // condition is the state of the box that problems are told from. It is
@@ -20,6 +21,13 @@ type condition struct {
 	gatewayUp         bool
 	gatewaySince      time.Time
 	gatewayDetail     string
+
+	trunk   string // address of the fallback trunk; empty: none
+	trunkUp bool
+	onSite  bool // somebody on site gets emergency calls that go nowhere else
+
+	helpless      sipedge.EmergencyCall // the last one that did not reach the services
+	helplessKnown bool
 
 	siteLineConfigured bool
 	siteLineOK         bool
@@ -137,15 +145,33 @@ func (c condition) intruders(add func(code string, s health.Severity, since time
 	}
 }
 
+// survival says what works without the gateway.
+func (c condition) survival() string {
+	switch {
+	case c.trunk != "" && c.trunkUp:
+		return "calls to elsewhere and emergency calls go out by the fallback trunk " + c.trunk + "."
+	case c.onSite:
+		return "phones can call each other only, and emergency calls go to people on site."
+	}
+	return "phones can call each other only, and emergency calls have no way out."
+}
+
 // wayOut says whether calls, and emergency calls above all, leave the house.
 func (c condition) wayOut(add func(code string, s health.Severity, since time.Time, text, fix string)) {
+	if h := c.helpless; c.helplessKnown {
+		add("emergency-not-reached", health.Critical, h.Time, fmt.Sprintf("An emergency call to %s from %s (%s) did NOT reach the emergency services.", h.Dialled, h.Name, h.From),
+			"Go and see whether help is needed, then find out why there was no way: this notice stays for a day.")
+	}
+	if c.trunk != "" && !c.trunkUp {
+		add("trunk-down", health.Warning, time.Time{}, fmt.Sprintf("The fallback trunk %s does not answer.", c.trunk), "Check the gateway to the telephone network on site, and trunk.address in patchbay.toml.")
+	}
 	switch {
 	case !c.gatewayConfigured:
-		add("no-gateway", health.Critical, time.Time{}, "No gateway is set up: phones can call each other only, and emergency calls have no way out.",
+		add("no-gateway", health.Critical, time.Time{}, "No gateway is set up: "+c.survival(),
 			"Fill in [gateway] and [site_line] in patchbay.toml and restart the box.")
 	case !c.gatewayUp:
 		add("gateway-down", health.Critical, c.gatewaySince,
-			fmt.Sprintf("The gateway %s can't be reached (%s): phones can call each other only, and emergency calls have no way out.", c.gateway, c.gatewayDetail),
+			fmt.Sprintf("The gateway %s can't be reached (%s): %s", c.gateway, c.gatewayDetail, c.survival()),
 			"Check the cable to the Internet and the router; outgoing TCP to the gateway's port must be allowed.")
 	case !c.siteLineConfigured:
 		add("no-site-line", health.Critical, time.Time{}, "No site line is set up: phones that nobody is signed in to can't call for help.",

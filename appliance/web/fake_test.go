@@ -366,3 +366,7 @@ func (f *fake) did() []string {
 	f.calls = nil
 	return out
 }
+
+func (f *fake) Help(_ context.Context, m mac.Addr) ([]api.HelpView, error) {
+	return []api.HelpView{{Slot: 1, Ways: []string{"gateway", "trunk"}, Shown: "+4930123450", Location: api.HelpPlace{Known: true, Name: "Attic", How: "its network"}}}, nil
+}

@@ -20,6 +20,7 @@ type phonePage struct {
 	Phone     api.Phone
 	Diagnosis api.Diagnosis
 	Accounts  []accountPart
+	Help      []api.HelpView // what emergency calls would send
 	Lines     []api.Line
 	Story     api.Story
 	Past      bool // an older page of the story, which does not move
@@ -77,6 +78,9 @@ func (s *Server) showPhone(w http.ResponseWriter, r *http.Request, status int, m
 
 func (s *Server) phonePage(ctx context.Context, m mac.Addr, before int64) (p phonePage, err error) {
 	if p.Phone, err = s.b.Phone(ctx, m); err != nil {
+		return p, err
+	}
+	if p.Help, err = s.b.Help(ctx, m); err != nil {
 		return p, err
 	}
 	if p.Story, err = api.ReadStory(ctx, s.b, m, before, storyPage); err != nil {

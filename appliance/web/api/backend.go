@@ -27,6 +27,7 @@ type Backend interface {
 	Doctor
 	Servers
 	Interfaces
+	Help
 }
 
 // Inventory finds phones.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -149,6 +150,13 @@ func PrintPhone(ctx context.Context, w io.Writer, socket string, m mac.Addr, fol
 	}
 	for _, a := range p.Accounts {
 		t.row(fmt.Sprintf("account %d", a.Slot), accountWords(a))
+	}
+	help, err := c.Help(ctx, m)
+	if err != nil {
+		return err
+	}
+	for _, v := range help {
+		t.row("emergency", fmt.Sprintf("account %d: %s; number shown: %s; location: %s", v.Slot, v.Way(), cmp.Or(v.Shown, "none"), v.Location))
 	}
 	d := Diagnose(p, s.Entries)
 	t.row("diagnosis", d.Text)

@@ -39,6 +39,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 		{Method: http.MethodPost, Path: "/phones", Handler: h.do(h.addPhone)},
 		{Method: http.MethodGet, Path: "/phones/{mac}", Handler: h.do(h.phone)},
 		{Method: http.MethodGet, Path: "/phones/{mac}/passwords", Handler: h.do(h.passwords)},
+		{Method: http.MethodGet, Path: "/phones/{mac}/emergency", Handler: h.do(h.help)},
 		{Method: http.MethodGet, Path: "/phones/{mac}/story", Handler: h.do(h.story)},
 		{Method: http.MethodGet, Path: "/phones/{mac}/story/events", Handler: h.events, Stream: true},
 		{Method: http.MethodPost, Path: "/phones/{mac}/approve", Handler: h.do(h.approve)},

@@ -1,0 +1,165 @@
+package appliance
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"patchbay/dhcp/mac"
+	"patchbay/media/prompt"
+	"patchbay/sipedge"
+)
+
+// Emergency says who is told of emergency calls.
+type Emergency struct {
+	OnSite  []string `toml:"on_site"` // extensions
+	Webhook string   `toml:"webhook"` // URL that gets a POST for each step of a call; empty: none
+	Test    []string `toml:"test"`    // numbers of test calls; empty: 933 in North America
+}
+
+// Place is one [[location]]: where phones stand.
+type Place struct {
+	Name        string            `toml:"name"`
+	Civic       map[string]string `toml:"civic"` // elements of RFC 5139: country, A1 to A6, RD, HNO, FLR, ROOM …
+	Latitude    *float64          `toml:"latitude"`
+	Longitude   *float64          `toml:"longitude"`
+	ELIN        string            `toml:"elin"`
+	Phones      []mac.Addr        `toml:"phones"`
+	CircuitIDs  []string          `toml:"circuit_ids"` // option 82, sub-option 1
+	AccessInfos []string          `toml:"access_info"` // what stands in the P-Access-Network-Info of its phones
+	Subnets     []netip.Prefix    `toml:"subnets"`
+}
+
+// Trunk is the gateway to the telephone network on site.
+type Trunk struct {
+	Address      string `toml:"address"` // IP address and port; empty: none
+	Number       string `toml:"number"`  // "dialled" or "e164"
+	AuthUser     string `toml:"auth_user"`
+	PasswordFile string `toml:"password_file"`
+}
+
+// civicElements are those that may stand in an address, in the order in which
+// they are written (RFC 5139 §3.1).
+var civicElements = []string{
+	"country", "A1", "A2", "A3", "A4", "A5", "A6", "PRM", "PRD", "RD", "STS", "POD", "POM", "RDSEC", "RDBR", "RDSUBBR", "HNO", "HNS", "LMK", "LOC",
+	"FLR", "NAM", "PC", "BLD", "UNIT", "ROOM", "SEAT", "PLC", "PCN", "POBOX", "ADDCODE",
+}
+
+func (c *Config) validateEmergency(v *faults) {
+	for _, e := range c.Emergency.OnSite {
+		v.check(dialable(e) && e != "", "emergency.on_site", e, "write extensions of this site, digits only")
+	}
+	for _, n := range c.Emergency.Test {
+		v.check(dialable(n) && len(n) >= 2, "emergency.test", n, `write numbers of digits only, such as "933"`)
+	}
+	if w := c.Emergency.Webhook; w != "" {
+		u, err := url.Parse(w)
+		v.check(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "", "emergency.webhook", w, `write an address, such as "https://alerts.example.com/patchbay"`)
+	}
+	for i, p := range c.Locations {
+		p.validate(v, fmt.Sprintf("location[%d].", i+1))
+	}
+	c.Trunk.validate(v)
+	codes := map[string]string{}
+	for _, f := range c.featureCodes() {
+		v.check(f.Code[0] == '*' || f.Code[0] == '#', "feature_codes."+f.Feature, f.Code, "write a code that begins with * or #")
+		v.check(codes[f.Code] == "", "feature_codes."+f.Feature, f.Code, "choose another code, "+codes[f.Code]+" has it already")
+		codes[f.Code] = f.Feature
+	}
+	for name := range c.FeatureCodes {
+		known := slices.ContainsFunc(sipedge.DefaultFeatureCodes(), func(f sipedge.FeatureCode) bool { return f.Feature == name })
+		v.check(known, "feature_codes."+name, c.FeatureCodes[name], "there is no such feature; the example patchbay.toml lists them all")
+	}
+	if c.Media.Hold != "" {
+		_, err := prompt.New(c.Media.Hold)
+		v.check(err == nil, "media.hold", c.Media.Hold, fmt.Sprintf("name a WAV file, mono, 8000 Hz, 16 bit or G.711 (%v)", err))
+	}
+}
+
+func (p Place) validate(v *faults, at string) {
+	v.check(p.Name != "" && len(p.Name) <= 128, at+"name", p.Name, "give the place a name, such as \"Main building, 3rd floor\"")
+	for _, e := range slices.Sorted(maps.Keys(p.Civic)) {
+		v.check(slices.Contains(civicElements, e), at+"civic."+e, p.Civic[e], "write an element of RFC 5139: "+strings.Join(civicElements, ", "))
+	}
+	v.check((p.Latitude == nil) == (p.Longitude == nil), at+"latitude", "one of two", "write both latitude and longitude, in degrees, or none")
+	if p.Latitude != nil && p.Longitude != nil {
+		v.check(*p.Latitude >= -90 && *p.Latitude <= 90, at+"latitude", strconv.FormatFloat(*p.Latitude, 'f', -1, 64), "write degrees from -90 to 90")
+		v.check(*p.Longitude >= -180 && *p.Longitude <= 180, at+"longitude", strconv.FormatFloat(*p.Longitude, 'f', -1, 64), "write degrees from -180 to 180")
+	}
+	v.check(p.ELIN == "" || p.ELIN[0] == '+' && dialable(p.ELIN[1:]), at+"elin", p.ELIN, "write the number with + and country code, digits only")
+}
+
+func (t *Trunk) validate(v *faults) {
+	if t.Address == "" {
+		return
+	}
+	_, err := netip.ParseAddrPort(t.Address)
+	v.check(err == nil, "trunk.address", t.Address, `write IP address and port, such as "192.168.50.9:5060"`)
+	v.check(t.Number == "" || t.Number == "dialled" || t.Number == "e164", "trunk.number", t.Number, `write "dialled" or "e164"`)
+	if t.PasswordFile != "" {
+		_, err := os.ReadFile(t.PasswordFile)
+		v.check(err == nil, "trunk.password_file", t.PasswordFile, "name a file that this user can read, with the password on its first line")
+	}
+}
+
+// sip translates the trunk; the section has been validated. The listener is
+// the one on the network of the trunk, else the first.
+func (c *Config) sipTrunk() (out sipedge.TrunkConfig, err error) {
+	t := c.Trunk
+	if t.Address == "" {
+		return out, nil
+	}
+	if out.Address, err = netip.ParseAddrPort(t.Address); err != nil {
+		return out, fmt.Errorf("trunk.address: %w", err)
+	}
+	out.AuthUser, out.E164 = t.AuthUser, t.Number == "e164"
+	if t.PasswordFile != "" {
+		b, err := os.ReadFile(t.PasswordFile)
+		if err != nil {
+			return out, fmt.Errorf("trunk.password_file: %w", err)
+		}
+		line, _, _ := strings.Cut(string(b), "\n")
+		out.AuthPassword = strings.TrimSpace(line)
+	}
+	for _, l := range c.LANs {
+		if l.Subnet.Contains(out.Address.Addr()) {
+			out.Local = netip.AddrPortFrom(l.Address, c.SIP.Port)
+		}
+	}
+	return out, nil
+}
+
+// featureCodes are the codes that hold: those of the file, and for the others
+// the usual ones. An empty code switches a feature off.
+func (c *Config) featureCodes() []sipedge.FeatureCode {
+	all := sipedge.DefaultFeatureCodes()
+	for i := range all {
+		if code, ok := c.FeatureCodes[all[i].Feature]; ok {
+			all[i].Code = code
+		}
+	}
+	return slices.DeleteFunc(all, func(f sipedge.FeatureCode) bool { return f.Code == "" })
+}
+
+func dialable(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
+}
+
+// place translates a location.
+func (p Place) place(how string) sipedge.Place {
+	out := sipedge.Place{Name: p.Name, ELIN: p.ELIN, How: how}
+	for _, e := range civicElements {
+		if value := p.Civic[e]; value != "" {
+			out.Civic = append(out.Civic, sipedge.CivicPart{Element: e, Value: value})
+		}
+	}
+	if p.Latitude != nil && p.Longitude != nil {
+		out.Latitude, out.Longitude, out.HasPoint = *p.Latitude, *p.Longitude, true
+	}
+	return out
+}
