@@ -2,7 +2,6 @@ package media
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -20,10 +19,8 @@ type Listener struct {
 	echo  atomic.Pointer[Player]
 
 	// Of the goroutine that reads RTP.
-	numbers  numbers
-	event    uint32 // time stamp of the last event
-	source   uint32 // SSRC of it
-	hasEvent bool
+	numbers numbers
+	ear     digitEar
 }
 
 // NewListener makes a listener. digit gets each of 0-9, *, #, A-D as soon as
@@ -102,7 +99,9 @@ func (l *Listener) rtp(f *flow, b, _ []byte, src netip.AddrPort, now time.Time) 
 	}
 	pt := b[1] & 0x7f
 	if l.s.isEvent(pt) {
-		l.pressed(b)
+		if d, ok := l.ear.digit(b); ok && l.digit != nil {
+			l.digit(d)
+		}
 	}
 	p := l.echo.Load()
 	if p == nil {
@@ -116,23 +115,6 @@ func (l *Listener) rtp(f *flow, b, _ []byte, src netip.AddrPort, now time.Time) 
 func (l *Listener) rtcp(_ *flow, b, _ []byte, src netip.AddrPort, now time.Time) {
 	if _, moved, ok := l.s.recv.takeRTCP(b, src, now); ok && moved {
 		l.s.send.learnt(src, true)
-	}
-}
-
-// pressed takes a packet of a telephone event (RFC 4733 §2.3). All packets of
-// one event have one time stamp, and the first that arrives counts.
-func (l *Listener) pressed(b []byte) {
-	p := rtpPayload(b)
-	if len(p) < 4 || p[0] > 15 {
-		return // flash, fax tones and the like
-	}
-	stamp, source := binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
-	if l.hasEvent && source == l.source && int32(stamp-l.event) <= 0 {
-		return // again, or late
-	}
-	l.hasEvent, l.event, l.source = true, stamp, source
-	if l.digit != nil {
-		l.digit("0123456789*#ABCD"[p[0]])
 	}
 }
 

@@ -32,6 +32,10 @@ type Anchor struct {
 	// session stays for the whole dialog, the version grows by one with
 	// each description that differs.
 	Session, Version uint64
+	// Events says that digits of this side reach the other one although that
+	// has no telephone events (RFC 4733), and the other way round: somebody
+	// translates. They are then offered, or accepted where they are offered.
+	Events bool
 	// Direction narrows what is passed on from the other side; the zero
 	// value passes it on as it is.
 	Direction Direction
@@ -49,6 +53,9 @@ func Offer(from *SDP, at Anchor) *SDP {
 		a = &Audio{Direction: Inactive}
 	}
 	list := passable(a.Codecs)
+	if at.Events {
+		list = withEvents(list)
+	}
 	proto := "RTP/AVP"
 	if at.Crypto != nil {
 		proto = "RTP/SAVP"
@@ -84,6 +91,9 @@ func Answer(offer, peer *SDP, at Anchor) (*SDP, error) {
 	list := common(a.Codecs, b.Codecs)
 	if !slices.ContainsFunc(list, Codec.Speech) {
 		return nil, fmt.Errorf("%w: %s against %s", ErrNoCommonCodec, names(a.Codecs), names(b.Codecs))
+	}
+	if at.Events {
+		list = keepEvents(list, a.Codecs)
 	}
 	if err := a.answerable(at.Crypto); err != nil {
 		return nil, err
@@ -254,4 +264,33 @@ func (m *section) refused() *section {
 	}
 	f[1] = "0"
 	return &section{m: line{'m', strings.Join(f, " ")}}
+}
+
+func isEvents(c Codec) bool { return strings.EqualFold(c.Name, "telephone-event") }
+
+// withEvents adds telephone events to what is offered, under a free number:
+// 101 if it is, which is what most expect.
+func withEvents(list []Codec) []Codec {
+	if len(list) == 0 || slices.ContainsFunc(list, isEvents) {
+		return list
+	}
+	pt := uint8(101)
+	if slices.ContainsFunc(list, func(c Codec) bool { return c.PT == pt }) {
+		pt = unusedPayload(list, nil)
+	}
+	return append(slices.Clone(list), Codec{PT: pt, Name: "telephone-event", Rate: 8000, Channels: 1, Fmtp: "0-15"})
+}
+
+// keepEvents accepts the telephone events of an offer, whatever the other
+// side has.
+func keepEvents(list, offered []Codec) []Codec {
+	if slices.ContainsFunc(list, isEvents) {
+		return list
+	}
+	for _, c := range offered {
+		if isEvents(c) && c.Rate == 8000 {
+			return append(list, c)
+		}
+	}
+	return list
 }

@@ -29,6 +29,10 @@ type RelayOptions struct {
 	KeepAlive time.Duration
 	// Tick is called about once a second while the relay runs, may be nil.
 	Tick func()
+	// Digit gets each digit of a side that the other side could not get,
+	// because it has agreed to no telephone events. It must not block, may
+	// be nil, and is called from two goroutines.
+	Digit func(from *Stream, digit byte)
 	// Log gets what an administrator may want to know; nil means silence.
 	Log *slog.Logger
 }
@@ -78,7 +82,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		stop()
 	}
 	var wg sync.WaitGroup
-	for _, f := range []flow{{from: r.a, to: r.b, log: r.opt.Log}, {from: r.b, to: r.a, log: r.opt.Log}} {
+	for _, f := range []flow{{from: r.a, to: r.b, digit: r.opt.Digit, log: r.opt.Log}, {from: r.b, to: r.a, digit: r.opt.Digit, log: r.opt.Log}} {
 		for _, p := range []pump{f.rtpPump(), f.rtcpPump()} {
 			// A deadline in the past may be left from an earlier run.
 			if err := p.conn.SetReadDeadline(time.Time{}); err != nil {
@@ -204,6 +208,8 @@ func (p pump) run(ctx context.Context) error {
 type flow struct {
 	from, to *Stream
 	numbers  numbers
+	ear      digitEar
+	digit    func(*Stream, byte)
 	log      *slog.Logger
 }
 
@@ -228,6 +234,11 @@ func (f *flow) rtp(b, scratch []byte, src netip.AddrPort, now time.Time) {
 	}
 	pt, ok := f.numbers.of(f.from, f.to, b[1]&0x7f)
 	if !ok {
+		if f.digit != nil && f.from.isEvent(b[1]&0x7f) && !f.to.Events() {
+			if d, ok := f.ear.digit(b); ok {
+				f.digit(f.from, d)
+			}
+		}
 		f.to.send.payload()
 		return
 	}

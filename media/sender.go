@@ -32,6 +32,9 @@ type sender struct {
 
 	idle keeper
 
+	events   bool   // a digit was sent
+	eventEnd uint32 // time stamp behind the last one
+
 	sent, rtcpSent, keepAlives uint64
 	last                       time.Time
 	dropped                    Drops

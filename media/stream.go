@@ -52,6 +52,7 @@ type Stream struct {
 	codecs  atomic.Pointer[payloads]
 	mux     atomic.Bool
 	running atomic.Bool
+	keys    chan struct{} // holds one while a digit is sent
 	poke    chan struct{} // something changed, a packet may be due
 }
 
@@ -60,7 +61,7 @@ type payloads struct{ local, remote []Codec }
 
 // NewStream makes a stream that accepts and sends nothing until SetRemote.
 func NewStream(cfg StreamConfig) *Stream {
-	s := &Stream{cfg: cfg, poke: make(chan struct{}, 1)}
+	s := &Stream{cfg: cfg, keys: make(chan struct{}, 1), poke: make(chan struct{}, 1)}
 	s.codecs.Store(&payloads{})
 	if cfg.DSCP != 0 {
 		for _, conn := range []PacketConn{cfg.Pair.RTP, cfg.Pair.RTCP} {

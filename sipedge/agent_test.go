@@ -30,6 +30,7 @@ type agent struct {
 	user      string
 	password  string
 	rtp       *net.UDPConn
+	allow     string // Allow of its requests; empty: none
 }
 
 // next returns the next message that ok likes; others are thrown away.
@@ -151,6 +152,9 @@ func (a *agent) outOfDialog(method sip.RequestMethod, to sip.Uri, cseq uint32, c
 	hops := sip.MaxForwardsHeader(70)
 	req.AppendHeader(&hops)
 	req.AppendHeader(a.contact())
+	if a.allow != "" {
+		req.AppendHeader(sip.NewHeader("Allow", a.allow))
+	}
 	req.SetBody(nil)
 	return req
 }

@@ -342,7 +342,7 @@ func (c *call) connectMedia(a, b *leg) {
 	}
 	c.disconnectMedia()
 	ctx, cancel := context.WithCancel(context.Background())
-	relay := media.NewRelay(a.stream, b.stream, media.RelayOptions{Log: c.log})
+	relay := media.NewRelay(a.stream, b.stream, media.RelayOptions{Log: c.log, Digit: func(from *media.Stream, d byte) { c.tellDigit(a, b, from, d) }})
 	c.relayed.a, c.relayed.b, c.relayed.stop = a, b, cancel
 	c.relayed.wait.Go(func() {
 		if err := relay.Run(ctx); err != nil {

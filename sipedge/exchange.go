@@ -33,6 +33,7 @@ func (x *exchange) begin() ([]byte, error) {
 		return nil, err
 	}
 	var err error
+	x.other.at.Events = x.asker.takesInfo
 	x.offered, err = x.other.offer(x.offer)
 	if err != nil {
 		return nil, err
@@ -47,6 +48,7 @@ func (x *exchange) answered(theirs *media.SDP) ([]byte, error) {
 	if theirs == nil {
 		return nil, errNoCodec.because(fmt.Errorf("%s answered without a description", x.other.who()))
 	}
+	x.asker.at.Events = x.other.takesInfo
 	if x.offer == nil {
 		out, err := x.asker.offer(theirs)
 		if err != nil {

@@ -95,13 +95,14 @@ type leg struct {
 	timer     sessionTimer
 
 	// Media towards this side.
-	pair     *media.Pair
-	stream   *media.Stream
-	at       media.Anchor
-	sent     *media.SDP // the last description that we sent and that holds
-	theirs   *media.SDP // the last one of the peer that holds
-	lastSent []byte     // bytes of the last one, whether it held or not
-	key      *media.Crypto
+	pair      *media.Pair
+	stream    *media.Stream
+	at        media.Anchor
+	sent      *media.SDP // the last description that we sent and that holds
+	theirs    *media.SDP // the last one of the peer that holds
+	lastSent  []byte     // bytes of the last one, whether it held or not
+	key       *media.Crypto
+	takesInfo bool // it allows INFO, so that digits can be told by it
 	// plainOnly: the phone refused SRTP, and may go without.
 	plainOnly bool
 	mute      bool // its audio stays away, and that was said
@@ -140,6 +141,7 @@ func newCallee(c *call, r *Request, way signaling, user string) *leg {
 		remote: party{unquoteName(r.From().DisplayName), r.From().Address},
 	}
 	l.owner.Store(c)
+	l.takesInfo = allowsInfo(r)
 	l.remoteTag, _ = r.From().Params.Get("tag")
 	l.peerCSeq = r.CSeq().SeqNo
 	l.retarget(r.Contact(), r.From().Address)
@@ -170,6 +172,7 @@ func (l *leg) answeredBy(res *sip.Response) {
 	l.remoteTag = tag
 	l.mu.Unlock()
 	l.retarget(res.Contact(), l.target)
+	l.takesInfo = allowsInfo(res)
 	l.routes = nil
 	// §12.1.2: in reverse order.
 	all := res.GetHeaders("Record-Route")

@@ -437,6 +437,9 @@ func (c *call) pass(in *inbound) {
 		in.answer(sip.StatusOK, "OK") // nobody is there to hear it
 		return
 	}
+	if c.press(other, in) {
+		return
+	}
 	req := other.request(in.r.Method)
 	for _, name := range []string{"Info-Package", "Content-Disposition"} {
 		if h := in.r.GetHeader(name); h != nil {
