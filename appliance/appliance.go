@@ -93,6 +93,9 @@ type Appliance struct {
 	ever      accountSet
 	sources   sources
 	ports     switchPorts
+	pairings  *enrol.Pairings
+	ownPage   *enrol.OwnPage     // nil: users sign in elsewhere
+	remote    *enrol.RemoteLines // nil: lines are in the local directory
 	troubles  troubles
 	claim     sync.Mutex
 	setUp     string // the set-up code, empty once the box is claimed
@@ -123,7 +126,7 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error)
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildProvision, a.buildMDNS,
+		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildSignIn, a.buildProvision, a.buildMDNS,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -271,6 +274,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		a.noteSource(acc, ip)
 		a.desk.Heard(acc.MAC)
 		a.windows.Home(acc.MAC, ip)
+		a.refreshed(acc, ip)
 		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
@@ -507,6 +511,9 @@ func (a *Appliance) tasks() (front, base []Task) {
 		front = append(front, t)
 	}
 	front = append(front, &lineSync{a}, a.arrivals, a.desk)
+	if a.remote != nil {
+		front = append(front, a.remote)
+	}
 	for _, t := range a.endpoint.Tasks() {
 		base = append(base, t)
 	}

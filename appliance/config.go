@@ -32,6 +32,9 @@ type Config struct {
 	HEP       HEP       `toml:"hep"`
 	Page      Page      `toml:"page"`
 
+	SignIn     SignIn     `toml:"sign_in"`
+	LineSource LineSource `toml:"line_source"`
+
 	DHCPRules []DHCPRule `toml:"dhcp_rule"`
 
 	Emergency    Emergency         `toml:"emergency"`
@@ -242,6 +245,8 @@ func (c *Config) Validate() error {
 	c.Gateway.validate(&v)
 	c.SiteLine.validate(&v, c.Gateway.Address != "")
 	c.validateEmergency(&v)
+	c.SignIn.validate(&v)
+	c.LineSource.validate(&v)
 	_, _, err = net.SplitHostPort(c.Page.Listen)
 	v.check(err == nil, "page.listen", c.Page.Listen, `write address and port, such as ":8443"`)
 	return errors.Join(v...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"patchbay/appliance/web/api"
 	"patchbay/dhcp/mac"
@@ -29,6 +30,8 @@ func (f features) Feature(ctx context.Context, from mac.Account, feature, argume
 		out = f.enrol(ctx, from, argument)
 	case sipedge.FeatureSignOut:
 		out = f.signOut(ctx, from)
+	case sipedge.FeaturePair:
+		out = f.pair(ctx, from)
 	default:
 		return out, false
 	}
@@ -79,6 +82,29 @@ func (f features) signOut(ctx context.Context, from mac.Account) sipedge.Outcome
 	}
 	f.a.log.Error("not signed out", "component", "enrol", "mac", from.MAC, "err", err)
 	return sipedge.Outcome{Say: []string{"error"}}
+}
+
+// pair speaks where to sign in and the code for it, twice, and shows both.
+func (f features) pair(ctx context.Context, from mac.Account) sipedge.Outcome {
+	p, err := f.a.pairings.Begin(ctx, from)
+	_ = backend{f.a}.audited(ctx, "pairing", from.String(), "", pairingSaid(err))
+	switch {
+	case errors.Is(err, enrol.ErrNoMethod):
+		return sipedge.Outcome{Say: []string{"not-allowed"}}
+	case errors.Is(err, enrol.ErrTransition):
+		if phase, _ := f.a.directory.Phase(from); phase == enrol.Waiting {
+			return sipedge.Outcome{Say: []string{"not-enrolled"}}
+		}
+		return sipedge.Outcome{Say: []string{"signed-in"}}
+	case err != nil:
+		f.a.log.Error("pairing not begun", "component", "enrol", "mac", from.MAC, "err", err)
+		return sipedge.Outcome{Say: []string{"error"}}
+	case p.State != enrol.PairingShown:
+		return sipedge.Outcome{Say: []string{"try-later"}}
+	}
+	where := strings.TrimSuffix(strings.TrimPrefix(p.URL, "https://"), "/")
+	once := []string{"sign-in-url", "spell:" + where, "sign-in-code", "spell:" + p.Code}
+	return sipedge.Outcome{Say: append(once, once...), Display: p.Code + " " + where, OK: true}
 }
 
 // language is what a phone speaks: its own, or that of its site, or English

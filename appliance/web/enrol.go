@@ -94,7 +94,7 @@ func (s *Server) enrolPhones(w http.ResponseWriter, r *http.Request, phones []ma
 
 // sheetPage is the body of the page on which CSV files are judged and applied.
 type sheetPage struct {
-	Kind   string // phones or signins
+	Kind   string // phones, signins or lines
 	Text   string // the file, to be applied as it was judged
 	Report *api.SheetReport
 	Error  string
@@ -130,8 +130,11 @@ func (s *Server) uploadSheet(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	judge := s.b.EnrolSheet
-	if p.Kind == "signins" {
+	switch p.Kind {
+	case "signins":
 		judge = s.b.SignInSheet
+	case "lines":
+		judge = s.b.LineSheet
 	}
 	dry := r.PostForm.Get("apply") == ""
 	rep, err := judge(r.Context(), []byte(p.Text), dry)
@@ -173,7 +176,7 @@ func (s *Server) readSheet(w http.ResponseWriter, r *http.Request) (p sheetPage,
 		return p, false
 	}
 	p.Kind = r.PostForm.Get("kind")
-	if p.Kind != "signins" {
+	if p.Kind != "signins" && p.Kind != "lines" {
 		p.Kind = "phones"
 	}
 	if p.Text == "" {

@@ -33,6 +33,8 @@ type fake struct {
 	text     string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls    []string // what was asked of the desk
 	err      error    // what the next call of the desk returns
+	method   string   // of pairing
+	paired   mac.Account
 }
 
 const testCode = "7K4M-PX9R"

@@ -32,6 +32,7 @@ type accountPart struct {
 	MAC     mac.Addr
 	Account api.Account
 	Lines   []api.Line
+	Pairs   bool // users can sign in
 }
 
 type approveForm struct {
@@ -97,7 +98,7 @@ func (s *Server) phonePage(ctx context.Context, m mac.Addr, before int64) (p pho
 		return p, err
 	}
 	for _, a := range p.Phone.Accounts {
-		p.Accounts = append(p.Accounts, accountPart{MAC: m, Account: a, Lines: p.Lines})
+		p.Accounts = append(p.Accounts, accountPart{MAC: m, Account: a, Lines: p.Lines, Pairs: s.b.PairingMethod() != "" && a.Line == nil && a.Phase != "waiting"})
 	}
 	return p, nil
 }

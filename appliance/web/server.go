@@ -64,6 +64,7 @@ type Server struct {
 	sessions *sessions
 	logins   *throttle
 	claims   *throttle
+	pairs    *throttle     // of the page on which users sign in at a phone
 	claiming chan struct{} // one claim at a time
 	streams  chan struct{} // a place for each live page
 	// verifying lets one verification of DHCP servers run at a time.
@@ -94,7 +95,7 @@ func New(cfg Config, b Backend, log *slog.Logger) (*Server, error) {
 	}
 	s.boxName = sync.OnceValue(func() string { return b.Snapshot().Name })
 	s.sessions = newSessions(s.now)
-	s.logins, s.claims = newThrottle(s.now), newThrottle(s.now)
+	s.logins, s.claims, s.pairs = newThrottle(s.now), newThrottle(s.now), newThrottle(s.now)
 	var err error
 	if s.texts, err = loadTexts("en"); err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func (s *Server) handler() http.Handler {
 
 // bodyLimit is how much may be sent to a path: whole CSV files to a few.
 func bodyLimit(path string) int64 {
-	for _, prefix := range []string{"/enrol", api.Prefix + "/enrolment", api.Prefix + "/signins", api.Prefix + "/signouts", api.Prefix + "/restarts"} {
+	for _, prefix := range []string{"/enrol", api.Prefix + "/enrolment", api.Prefix + "/signins", api.Prefix + "/signouts", api.Prefix + "/lines/csv", api.Prefix + "/restarts"} {
 		if strings.HasPrefix(path, prefix) {
 			return 2*api.MaxSheet + maxBody // the page sends it as a form
 		}

@@ -55,6 +55,8 @@ const (
 
 var reasonTexts = map[Reason]string{
 	WillEnrol:        "will be enrolled",
+	WillMakeLine:     "the line will be made",
+	LineInvalid:      "the line can't be like this",
 	WillCode:         "will be enrolled when this code is dialled on it",
 	WillChange:       "will be changed",
 	WillSignIn:       "will be signed in",
@@ -88,7 +90,7 @@ func (r Reason) Text() string { return reasonTexts[r] }
 
 // OK reports whether a row with this reason can be applied.
 func (r Reason) OK() bool {
-	return slices.Contains([]Reason{WillEnrol, WillCode, WillChange, WillSignIn, Unchanged, WhenBack}, r)
+	return slices.Contains([]Reason{WillEnrol, WillCode, WillChange, WillSignIn, WillMakeLine, Unchanged, WhenBack}, r)
 }
 
 // Row is a row of a sheet with what was made of it.

@@ -22,6 +22,7 @@ type Backend interface {
 	Calls
 	Desk
 	Enrolment
+	SignIn
 	Network
 	Addresses
 	Doctor

@@ -72,6 +72,16 @@ func TestOperations(t *testing.T) {
 		{"locate", "PUT", phone + "/accounts/1/location", `{"location":"Hall"}`, 204, `00:00:5e:00:53:01/1 at "Hall"`, ""},
 		{"rotate", "POST", phone + "/accounts/1/rotate", "", 204, "rotate 00:00:5e:00:53:01/1", ""},
 		{"audit", "GET", "/audit?limit=1&target=x", "", 200, `audit before 0 of "x"`, `"before":2`},
+		{"begin pairing", "POST", phone + "/accounts/1/pairing", "", 201, "pair 00:00:5e:00:53:01/1", `"code":"ABCD-EFGH"`},
+		{"pairing", "GET", phone + "/accounts/1/pairing", "", 200, "", `"state":"shown"`},
+		{"no pairing", "GET", phone + "/accounts/2/pairing", "", 404, "", ""},
+		{"cancel pairing", "DELETE", phone + "/accounts/1/pairing", "", 204, "unpair 00:00:5e:00:53:01/1", ""},
+		{"PIN", "PUT", "/lines/7/pin", `{"pin":"482913"}`, 204, "PIN of 7: 6 digits", ""},
+		{"policy", "GET", "/lines/7/policy", "", 200, "", `"sip_devices":"denied"`},
+		{"set policy", "PUT", "/lines/7/policy", `{"language":"de"}`, 204, "policy of 7: de", ""},
+		{"site policy", "GET", "/policy", "", 200, "", `"sip_devices":"denied"`},
+		{"set site policy", "PUT", "/policy", `{"language":"de"}`, 204, "policy of 0: de", ""},
+		{"set no policy", "PUT", "/policy", `{"colour":"red"}`, 422, "", "colour"},
 		{"lines", "GET", "/lines", "", 200, "lines", `"has_password":true`},
 		{"line", "GET", "/lines/7", "", 200, "", `"aor":"sip:anna@example.com"`},
 		{"line that is not there", "GET", "/lines/8", "", 404, "", ""},
@@ -242,6 +252,7 @@ func TestDocumentDescribesViews(t *testing.T) {
 		"WaitingPhone": WaitingPhone{}, "WaitingList": WaitingList{}, "EnrolEdit": EnrolEdit{}, "CodeEdit": CodeEdit{}, "IssuedCode": IssuedCode{}, "CodeList": CodeList{},
 		"SheetReport": SheetReport{}, "SheetRow": SheetRow{}, "AccountList": AccountList{}, "LocationEdit": LocationEdit{}, "Replacement": Replacement{},
 		"Action": Action{}, "ActionList": ActionList{}, "AuditEntry": AuditEntry{}, "AuditPage": AuditPage{},
+		"Pairing": Pairing{}, "Policy": Policy{}, "PINEdit": PINEdit{},
 	}
 	for name, view := range serverViews {
 		views[name] = view
