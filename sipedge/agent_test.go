@@ -319,6 +319,9 @@ func (a *agent) reply(req *sip.Request, status int, phrase, tag, sdp string) *si
 		res.To().Params.Add("tag", tag)
 	}
 	res.AppendHeader(a.contact())
+	if a.allow != "" {
+		res.AppendHeader(sip.NewHeader("Allow", a.allow))
+	}
 	if sdp != "" {
 		setSDP(res, []byte(sdp))
 	}

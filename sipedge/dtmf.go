@@ -15,21 +15,28 @@ import (
 // usualPress is how long a key is held where nobody says.
 const usualPress = 160 * time.Millisecond
 
-// allowsInfo says whether a peer takes INFO (RFC 3261 §20.5).
-func allowsInfo(m interface{ GetHeaders(string) []sip.Header }) bool {
-	for _, h := range m.GetHeaders("Allow") {
+// allowsInfo says whether a peer takes INFO (RFC 3261 §20.5), and whether it
+// said so: no Allow tells nothing.
+func allowsInfo(m interface{ GetHeaders(string) []sip.Header }) (takes, told bool) {
+	all := m.GetHeaders("Allow")
+	for _, h := range all {
 		for name := range strings.SplitSeq(h.Value(), ",") {
 			if strings.EqualFold(strings.TrimSpace(name), "INFO") {
-				return true
+				return true, true
 			}
 		}
 	}
-	return false
+	return false, len(all) > 0
+}
+
+func (l *leg) hearAllow(m interface{ GetHeaders(string) []sip.Header }) {
+	takes, told := allowsInfo(m)
+	l.takesInfo, l.noInfo = takes, told && !takes
 }
 
 // press turns a digit that came as INFO into a telephone event, where the
 // other side agreed to those (RFC 4733). It is false if it did not, or if it
-// is another INFO: that is passed on as it is.
+// is another INFO.
 func (c *call) press(other *leg, in *inbound) bool {
 	d, ok := infoDigit(in.r.Request)
 	if !ok || other.stream == nil || !other.stream.Events() {

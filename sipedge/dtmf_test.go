@@ -11,9 +11,15 @@ import (
 // TestInfoBecomesEvent has a phone that knows INFO only call one that knows
 // telephone events only, and the digits of both arrive.
 func TestInfoBecomesEvent(t *testing.T) {
+	for _, allow := range []string{"", "INVITE, ACK, BYE, CANCEL"} {
+		t.Run("Allow: "+allow, func(t *testing.T) { infoBecomesEvent(t, allow) })
+	}
+}
+
+func infoBecomesEvent(t *testing.T, allow string) {
 	rig := newCallRig(t, false, nil)
 	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
-	one.allow = "INVITE, ACK, BYE, CANCEL, INFO"
+	one.allow, two.allow = "INVITE, ACK, BYE, CANCEL, INFO", allow
 	two.register(rig.ep.Addrs()[0])
 	out := one.dial("102", one.sdp("", "0 PCMU/8000"))
 	in := two.take()
@@ -33,6 +39,9 @@ func TestInfoBecomesEvent(t *testing.T) {
 	req.AppendHeader(sip.NewHeader("Content-Type", "application/dtmf-relay"))
 	req.SetBody([]byte("Signal=7\r\nDuration=120\r\n"))
 	one.send(req)
+	if allow == "" { // it may know INFO, and does not
+		two.send(two.reply(two.request(sip.INFO), 405, "Method Not Allowed", "", ""))
+	}
 	one.response(200, sip.INFO)
 	buf := make([]byte, 2048)
 	for end := time.Now().Add(patience); ; {

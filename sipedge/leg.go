@@ -103,6 +103,7 @@ type leg struct {
 	lastSent  []byte     // bytes of the last one, whether it held or not
 	key       *media.Crypto
 	takesInfo bool // it allows INFO, so that digits can be told by it
+	noInfo    bool // it told what it allows, and INFO is not in it
 	// plainOnly: the phone refused SRTP, and may go without.
 	plainOnly bool
 	mute      bool // its audio stays away, and that was said
@@ -141,7 +142,7 @@ func newCallee(c *call, r *Request, way signaling, user string) *leg {
 		remote: party{unquoteName(r.From().DisplayName), r.From().Address},
 	}
 	l.owner.Store(c)
-	l.takesInfo = allowsInfo(r)
+	l.hearAllow(r)
 	l.remoteTag, _ = r.From().Params.Get("tag")
 	l.peerCSeq = r.CSeq().SeqNo
 	l.retarget(r.Contact(), r.From().Address)
@@ -172,7 +173,7 @@ func (l *leg) answeredBy(res *sip.Response) {
 	l.remoteTag = tag
 	l.mu.Unlock()
 	l.retarget(res.Contact(), l.target)
-	l.takesInfo = allowsInfo(res)
+	l.hearAllow(res)
 	l.routes = nil
 	// §12.1.2: in reverse order.
 	all := res.GetHeaders("Record-Route")

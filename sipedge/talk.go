@@ -437,7 +437,7 @@ func (c *call) pass(in *inbound) {
 		in.answer(sip.StatusOK, "OK") // nobody is there to hear it
 		return
 	}
-	if c.press(other, in) {
+	if other.noInfo && c.press(other, in) {
 		return
 	}
 	req := other.request(in.r.Method)
@@ -455,6 +455,9 @@ func (c *call) pass(in *inbound) {
 	c.transact(other, req, func(res *sip.Response, _ *sip.Request, err error) {
 		if err != nil {
 			in.finish(statusOf(err))
+			return
+		}
+		if !res.IsSuccess() && c.press(other, in) {
 			return
 		}
 		in.answer(res.StatusCode, phraseOr(res.Reason, strconv.Itoa(res.StatusCode)))
