@@ -330,7 +330,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, SRTP: srtpPolicies[a.cfg.SIP.SRTP], Now: a.now, Tick: a.watchdog.Loop("calls"),
 		Features: features{a},
 	}
-	if cfg.Prompts, err = prompt.New(a.cfg.Media.Hold); err != nil {
+	if cfg.Prompts, err = prompt.New(a.cfg.Box.Country, a.cfg.Media.Hold); err != nil {
 		return err
 	}
 	if cfg.Trunk, err = a.cfg.sipTrunk(); err != nil {

@@ -76,7 +76,7 @@ func (c *Config) validateEmergency(v *faults) {
 		v.check(known, "feature_codes."+name, c.FeatureCodes[name], "there is no such feature; the example patchbay.toml lists them all")
 	}
 	if c.Media.Hold != "" {
-		_, err := prompt.New(c.Media.Hold)
+		_, err := prompt.New(c.Box.Country, c.Media.Hold)
 		v.check(err == nil, "media.hold", c.Media.Hold, fmt.Sprintf("name a WAV file, mono, 8000 Hz, 16 bit or G.711 (%v)", err))
 	}
 }

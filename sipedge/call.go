@@ -43,6 +43,7 @@ type call struct {
 	rung     []Party    // phones that were rung, for their stories
 	rel      *reliable  // provisional answers to the caller (RFC 3262); nil if it can't
 	relayed  relayed
+	music    music
 
 	transfer *transfer  // under way
 	parked   string     // the slot where the call waits
@@ -163,7 +164,7 @@ func announcement(r story.Reason) []string {
 	case story.NotSignedIn:
 		return []string{"not-signed-in"}
 	case story.GatewayDown:
-		return []string{"gateway-away"}
+		return []string{"gateway-away", "tone:congestion"}
 	case story.NoEmergencyPath:
 		// Twice: one who calls for help may not listen at first.
 		return []string{"emergency-not-reached", "emergency-not-reached"}

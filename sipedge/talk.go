@@ -49,6 +49,7 @@ func (c *call) talk() error {
 	defer watch.Stop()
 	cancelled := c.r.Context().Done()
 	slow := false
+	defer c.stopHold()
 	for !c.ending {
 		var ringing <-chan time.Time
 		if c.try != nil {
@@ -76,6 +77,7 @@ func (c *call) talk() error {
 		case <-c.stopped:
 			c.end(errStopping)
 		}
+		c.playHold(time.Now())
 		if idle := !c.pending(); idle != slow {
 			// Nothing is repeated most of the time.
 			slow = idle

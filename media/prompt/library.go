@@ -21,6 +21,9 @@ const (
 	betweenPrompts = 250 * time.Millisecond
 )
 
+// toneTime is how long a tone sounds at least, in bytes: two seconds.
+const toneTime = 2 * 8000
+
 // Languages are those that prompts exist in (ISO 639-1).
 var Languages = []string{"en", "es", "de", "fr", "pt", "ja"}
 
@@ -31,19 +34,21 @@ var signs = map[rune]string{
 
 // Library finds the audio for what is to be said.
 type Library struct {
-	hold media.Prompt
+	hold    media.Prompt
+	country string
 }
 
-// New returns the library of the prompts that come with this program. holdFile
+// New returns the library of the prompts that come with this program, with the
+// tones of a country (ISO 3166-1 alpha-2). holdFile
 // is a file whose content is played as music on hold instead of the built-in
 // one: WAV with G.711 or 16 bit linear, mono, 8000 Hz, or raw µ-law. Empty
 // means the built-in one.
-func New(holdFile string) (*Library, error) {
+func New(country, holdFile string) (*Library, error) {
 	hold, err := audio.ReadFile("audio/hold.ulaw")
 	if err != nil {
 		return nil, fmt.Errorf("music on hold: %w", err)
 	}
-	l := &Library{hold: hold}
+	l := &Library{hold: hold, country: country}
 	if holdFile == "" {
 		return l, nil
 	}
@@ -63,7 +68,7 @@ func (l *Library) Hold() media.Prompt { return l.hold }
 
 // Say returns what to play for the names, in a language (ISO 639-1; English
 // stands in for one that is not there). A name is that of a prompt, such as
-// "enrolled", or "digits:4711" or "spell:patchbay.local/a" for characters one
+// "enrolled", or "tone:busy" for some seconds of a tone, or "digits:4711" or "spell:patchbay.local/a" for characters one
 // by one. What can't be said is left out.
 func (l *Library) Say(language string, names ...string) []media.Prompt {
 	if !slices.Contains(Languages, language) {
@@ -76,6 +81,11 @@ func (l *Library) Say(language string, names ...string) []media.Prompt {
 		}
 		kind, text, spelled := strings.Cut(name, ":")
 		switch {
+		case spelled && kind == "tone":
+			p := Tone(l.country, text)
+			for n := 0; len(p) > 0 && n < toneTime; n += len(p) {
+				out = append(out, p)
+			}
 		case spelled && (kind == "digits" || kind == "spell"):
 			out = append(out, spell(language, text)...)
 		default:

@@ -15,7 +15,7 @@ import (
 
 func library(t *testing.T) *Library {
 	t.Helper()
-	l, err := New("")
+	l, err := New("DE", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,20 +113,56 @@ func TestHoldFile(t *testing.T) {
 	if err := os.WriteFile(file, bytes.Repeat([]byte{0x55}, 8000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := New(file)
+	l, err := New("DE", file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if l.Hold().Duration() != time.Second {
 		t.Error("not the music of the file")
 	}
-	if _, err := New(filepath.Join(t.TempDir(), "nothing")); err == nil {
+	if _, err := New("DE", filepath.Join(t.TempDir(), "nothing")); err == nil {
 		t.Error("a file that is not there is no fault")
 	}
 	if err := os.WriteFile(file, []byte("RIFF....WAVE"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(file); err == nil {
+	if _, err := New("DE", file); err == nil {
 		t.Error("a file without audio is no fault")
+	}
+}
+
+func TestTones(t *testing.T) {
+	for _, tc := range []struct {
+		country, name string
+		period        time.Duration
+	}{
+		{"US", RingBack, 6 * time.Second},
+		{"de", Busy, 960 * time.Millisecond},
+		{"GB", RingBack, 3 * time.Second},
+		{"GB", Congestion, 1500 * time.Millisecond},
+		{"XX", RingBack, 5 * time.Second},
+		{"US", "dial", 0},
+	} {
+		p := Tone(tc.country, tc.name)
+		if p.Duration() != tc.period {
+			t.Errorf("%s %s takes %v, want %v", tc.country, tc.name, p.Duration(), tc.period)
+		}
+	}
+	// 480 and 620 Hz sound half a second, then nothing does.
+	p := Tone("US", Busy)
+	if loudness(p[:4000]) < 2000 || loudness(p[4000:]) > 0 {
+		t.Error("the rhythm of a busy tone is wrong")
+	}
+	crossings := 0
+	for i, q := 1, Tone("DE", Busy); i < 3840; i++ {
+		if q[i]&0x80 != q[i-1]&0x80 {
+			crossings++
+		}
+	}
+	if crossings < 400 || crossings > 416 { // 425 Hz for 480 ms
+		t.Errorf("%d changes of sign", crossings)
+	}
+	if got := library(t).Say("en", "tone:busy"); len(got) < 2 {
+		t.Errorf("a tone makes %d pieces", len(got))
 	}
 }
