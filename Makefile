@@ -14,7 +14,7 @@ COUNT    = awk -f .ci/testcount.awk
 
 SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml)
 
-.PHONY: prompts plans demo demo-once build test check lab bench bench-dhcp soak-dhcp corpora browser systemd clean
+.PHONY: prompts plans demo demo-once build test check lab bench bench-dhcp bench-provision soak-dhcp corpora browser systemd clean
 
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
@@ -59,6 +59,11 @@ lab: bin/patchbay
 # how long to wait for a quiet moment before it.
 bench-dhcp: bin/patchbay
 	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 90m -run '^TestDHCP' ./appliance/lab/bench
+
+# CPU per configuration served, beside nginx, dnsmasq and tftpd-hpa; the same
+# needs, ten minutes.
+bench-provision: bin/patchbay
+	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 60m -run '^TestProvision' ./appliance/lab/bench
 
 # The same needs; a power return, a flood and a hundred kills; ten minutes.
 soak-dhcp: bin/patchbay
