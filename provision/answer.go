@@ -26,6 +26,7 @@ type query struct {
 	certified       mac.Addr // whose factory certificate was verified; zero: nobody's
 	local, remote   netip.Addr
 	since           time.Time // when it came
+	conn            any       // of HTTP
 }
 
 // reply is the answer to a query. A refusal is the same reply as an unknown
@@ -263,7 +264,15 @@ func (s *Server) suspect(q query, t sight) {
 	}
 }
 
-// tell records one event.
+// tell records one event. A phone that gets the same again and again within
+// seconds fills no story: the next event says how many times.
 func (s *Server) tell(m mac.Addr, q query, code story.Code, args story.Args) {
+	if code == story.Served || code == story.Unchanged {
+		skip, before := s.repeats.skip(repeatKey{m, args.File, args.Bytes, code}, q.since)
+		if skip {
+			return
+		}
+		args.Total = before
+	}
 	s.record(m, story.Event{Time: s.now(), Proto: q.door, Dir: story.In, Code: code, Args: args})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,5 +95,9 @@ func samePhone(a, b Phone) bool {
 	if a.MAC != b.MAC || a.Model != b.Model || a.Language != b.Language || len(a.Accounts) != len(b.Accounts) {
 		return false
 	}
+	if !slices.Equal(a.Accounts, b.Accounts) || !slices.Equal(a.Keys, b.Keys) {
+		return false
+	}
+	a.Accounts, a.Keys, b.Accounts, b.Keys = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,7 +48,10 @@ func newHTTPDoor(at netip.AddrPort, s *Server) (*httpDoor, error) {
 		listener: &listener{TCPListener: l, tick: s.cfg.Tick, hosts: make(map[netip.Addr]int)},
 		addr:     l.Addr().(*net.TCPAddr).AddrPort(),
 		server: &http.Server{
-			Handler:           s,
+			Handler: s,
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				return context.WithValue(ctx, connKey{}, c)
+			},
 			ReadHeaderTimeout: headerTimeout,
 			ReadTimeout:       bodyTimeout,
 			WriteTimeout:      bodyTimeout,
@@ -148,7 +152,48 @@ func (l *listener) leave(from netip.Addr) {
 type limitedConn struct {
 	*net.TCPConn // whole, so that net/http can half-close it
 	leave        func()
+
+	// join and head are touched by the goroutine that answers only.
+	join bool   // the next write is the beginning of an answer, and another one follows
+	head []byte // that beginning
 }
+
+// joinWrites makes one packet train, and one call of the system, of an answer
+// that net/http cuts after its buffer of 4 KiB. The caller writes more than
+// that next.
+func (c *limitedConn) joinWrites() { c.join = true }
+
+// Write implements [net.Conn].
+func (c *limitedConn) Write(b []byte) (int, error) {
+	switch {
+	case c.join:
+		c.join = false
+		c.head = append(c.head[:0], b...)
+		return len(b), nil
+	case len(c.head) > 0:
+		parts := net.Buffers{c.head, b}
+		n, err := parts.WriteTo(c.TCPConn)
+		n -= int64(len(c.head))
+		c.head = c.head[:0]
+		return int(max(0, n)), err
+	}
+	return c.TCPConn.Write(b)
+}
+
+// ReadFrom implements [io.ReaderFrom], which net/http uses for files.
+func (c *limitedConn) ReadFrom(r io.Reader) (int64, error) {
+	if len(c.head) > 0 {
+		head := c.head
+		c.head = c.head[:0]
+		if _, err := c.TCPConn.Write(head); err != nil {
+			return 0, err
+		}
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+// connKey finds the connection in the context of a request.
+type connKey struct{}
 
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {

@@ -72,6 +72,7 @@ type Server struct {
 	shakes  *limiter // TLS handshakes that fail, for the story
 	walks   *walks
 	cache   *cache
+	repeats repeats
 
 	agents  memo[identity]
 	names   memo[[]match]
@@ -190,7 +191,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	q := query{
 		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"), ifModifiedSince: r.Header.Get("If-Modified-Since"),
-		head: r.Method == http.MethodHead, local: localAddr(r), remote: remoteAddr(r), since: s.now(),
+		head: r.Method == http.MethodHead, conn: r.Context().Value(connKey{}), local: localAddr(r), remote: remoteAddr(r), since: s.now(),
 	}
 	if ok, note := s.take(q.remote); !ok {
 		s.tooFast(q, note)
@@ -210,6 +211,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(w, q, notWritable)
 	}
 }
+
+// joinFrom is how long a body is that net/http certainly writes in two parts
+// with its headers: more than its two buffers.
+const joinFrom = 8 << 10
 
 // write sends a reply whole, with its exact length, to GET and HEAD alike.
 func write(w http.ResponseWriter, q query, r reply) {
@@ -236,6 +241,11 @@ func write(w http.ResponseWriter, q query, r reply) {
 	w.WriteHeader(r.status)
 	if q.head {
 		return
+	}
+	if len(r.body) > joinFrom {
+		if c, ok := q.conn.(*limitedConn); ok {
+			c.joinWrites()
+		}
 	}
 	// A phone that has gone is no fault of ours.
 	if n, err := w.Write(r.body); err == nil && n == len(r.body) || r.status == http.StatusNotModified {

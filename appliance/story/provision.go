@@ -44,6 +44,9 @@ const (
 var provisionWords = map[Code]func(Args) string{
 	Served: func(a Args) string {
 		s := fmt.Sprintf("fetched %s by %v, %d bytes", a.File, via(a), a.Bytes)
+		if a.Total > 0 {
+			s += fmt.Sprintf(", and %d times more shortly before", a.Total)
+		}
 		if a.Evidence != 0 {
 			s += fmt.Sprintf("; its address is known by: %v", a.Evidence)
 		}
