@@ -42,7 +42,9 @@ const (
 
 func fleetMAC(n int) mac.Addr { return mac.Addr{0x0c, 0x38, 0x3e, 0x00, 0x60 + byte(n>>8), byte(n)} }
 
-func fleetIP(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 9 + byte(n/250), byte(n%250 + 1)}) }
+func fleetIP(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 77, 9 + byte(n/250), byte(n%250 + 1)})
+}
 
 // furnish writes what a box has that has served its phones for a while.
 func furnish(t *testing.T, state string) {
@@ -118,8 +120,10 @@ http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; o
 }}
 
 var tftpDnsmasq = peer{name: "dnsmasq", args: func(n *network, root string) []string {
-	return []string{"dnsmasq", "-k", "-C", "/dev/null", "--port=0", "--interface=lan0", "--bind-interfaces", "--enable-tftp", "--tftp-root=" + root,
-		"--tftp-max=500", "--user=root", "--log-facility=" + n.dir + "/dnsmasq.log", "--pid-file=" + n.dir + "/dnsmasq.pid"}
+	return []string{
+		"dnsmasq", "-k", "-C", "/dev/null", "--port=0", "--interface=lan0", "--bind-interfaces", "--enable-tftp", "--tftp-root=" + root,
+		"--tftp-max=500", "--user=root", "--log-facility=" + n.dir + "/dnsmasq.log", "--pid-file=" + n.dir + "/dnsmasq.pid",
+	}
 }}
 
 var tftpHPA = peer{name: "tftpd-hpa", args: func(_ *network, root string) []string {
