@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -75,7 +76,9 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, q query) reply {
 	default:
 		return tryLater
 	}
-	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, uploadLimit))
+	var content bytes.Buffer
+	content.Grow(int(max(0, min(r.ContentLength, uploadLimit))) + bytes.MinRead) // read whole without growing
+	_, err := content.ReadFrom(http.MaxBytesReader(w, r.Body, uploadLimit))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
@@ -86,7 +89,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, q query) reply {
 		s.log.Debug("upload broke off", "component", "provision", "mac", t.who, "err", err)
 		return brokeOff
 	}
-	return s.keep(r.Context(), q, t, content)
+	return s.keep(r.Context(), q, t, content.Bytes())
 }
 
 // keep stores what a phone has written and says so on its story.
