@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"patchbay/provision"
@@ -15,6 +16,11 @@ type Provision struct {
 	HTTPSPort uint16        `toml:"https_port"` // 0: no HTTPS
 	TFTPPort  uint16        `toml:"tftp_port"`  // 0: no TFTP
 	Window    time.Duration `toml:"window"`
+
+	// Source says where configurations come from: "local", "redirect" or
+	// "proxy"; Upstream is the address, or the preset, of the other service.
+	Source   string `toml:"source"`
+	Upstream string `toml:"upstream"`
 
 	TLSMin    string   `toml:"tls_min"`    // "1.0" to "1.3"
 	TLSOld    bool     `toml:"tls_old"`    // suites without forward secrecy
@@ -35,6 +41,11 @@ func (p *Provision) validate(v *faults) {
 	v.check(p.HTTPPort != 0, "provision.http_port", "0", "write 80, the port that phones ask at first")
 	v.check(p.HTTPSPort != p.HTTPPort, "provision.https_port", strconv.Itoa(int(p.HTTPSPort)), "write another port than provision.http_port, such as 443, or 0 for no HTTPS")
 	v.check(p.Window >= time.Minute && p.Window <= 24*time.Hour, "provision.window", p.Window.String(), `write a time from "1m" to "24h"`)
+	v.check(p.Source == "local" || p.Source == "redirect" || p.Source == "proxy", "provision.source", p.Source, `write "local", "redirect" or "proxy"`)
+	if p.Source != "local" {
+		_, err := provision.ParseUpstream(p.Upstream)
+		v.check(err == nil, "provision.upstream", p.Upstream, "write an address such as http://192.0.2.9/, or one of "+strings.Join(provision.Presets(), ", "))
+	}
 	v.check(tlsVersions[p.TLSMin] != 0, "provision.tls_min", p.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)
 	for _, name := range p.TLSSuites {
 		_, ok := provision.SuiteByName(name)

@@ -137,6 +137,13 @@ func (a *Appliance) buildProvision(context.Context) error {
 		Paths:     a.doors.paths,
 		TLS:       a.phonesTLS(),
 	}
+	if a.cfg.Provision.Source == "proxy" {
+		to, err := provision.ParseUpstream(a.cfg.Provision.Upstream)
+		if err != nil {
+			return fmt.Errorf("provision.%w", err)
+		}
+		cfg.Upstream = provision.NewUpstream(to)
+	}
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.Provision.HTTPPort))
 		if a.cfg.Provision.HTTPSPort != 0 {

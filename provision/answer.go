@@ -38,6 +38,8 @@ type reply struct {
 	etag   string
 
 	modified time.Time // zero: not known
+	location string    // of another service that sends the phone on
+	size     int64     // of the file, where the body of a HEAD is not at hand; 0: that of the body
 
 	delivered func() // called when all of it has gone out; may be nil
 }
@@ -66,6 +68,9 @@ func (s *Server) serve(ctx context.Context, q query) reply {
 
 // answer finds, guards and renders one file.
 func (s *Server) answer(ctx context.Context, q query) reply {
+	if s.cfg.Upstream != nil {
+		return s.relay(ctx, q)
+	}
 	name, lang, err := cleanPath(q.path)
 	if err != nil {
 		s.log.Debug("path refused", "component", "provision", "ip", q.remote, "err", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -23,9 +24,10 @@ type Catalog struct {
 	vendors []*Vendor // by name
 	byName  map[string]*Vendor
 	// fallback stands for all makers that are not known.
-	fallback *Vendor
-	pages    map[string]*page // templates, by "<vendor>/<file>"
-	clocks   sync.Map         // clock, by time zone: reading one takes a file
+	fallback  *Vendor
+	pages     map[string]*page // templates, by "<vendor>/<file>"
+	elsewhere *url.URL         // where phones are led instead; nil: here
+	clocks    sync.Map         // clock, by time zone: reading one takes a file
 }
 
 // NewCatalog reads the data files that are built into the program. An error
@@ -161,7 +163,7 @@ func (c *Catalog) Boot(m mac.Addr, vendorClass, userClass string, requested []by
 	if isBootLoader(vendorClass, userClass) || !server.Is4() {
 		return nil, nil, "", "", "", false
 	}
-	base := baseURL(server, httpPort, lang)
+	base := c.base(server, httpPort, lang)
 	id := c.byDHCP(m, vendorClass)
 	if id.vendor == nil {
 		options = plainOptions(requested, base)
@@ -185,6 +187,9 @@ func (c *Catalog) Boot(m mac.Addr, vendorClass, userClass string, requested []by
 	for _, o := range id.vendor.Options {
 		if !o.models.MatchString(id.written) {
 			continue
+		}
+		if o.Value == "{ip4}" && c.elsewhere != nil {
+			continue // that service is not at our address
 		}
 		if o.Value == "{ip4}" {
 			options[o.Code] = server.AsSlice()

@@ -34,14 +34,17 @@ var ErrHTTPS = errors.New("provision https")
 type Config struct {
 	// Site returns the site as seen from the local address that a request
 	// came to. It is called for each file that is rendered and must not block.
-	Site    func(local netip.Addr) Site
-	Listen  []netip.AddrPort // plain HTTP
-	HTTPS   []netip.AddrPort // needs TLS
-	TLS     *TLS
-	Paths   *Paths           // personal paths of phones; nil: there are none
-	TFTP    []netip.AddrPort // empty: no TFTP
-	Tick    func()           // called at least every two seconds by every loop; may be nil
-	Uploads UploadStore      // keeps what phones write; nil: it is counted only
+	Site   func(local netip.Addr) Site
+	Listen []netip.AddrPort // plain HTTP
+	HTTPS  []netip.AddrPort // needs TLS
+	TLS    *TLS
+	Paths  *Paths           // personal paths of phones; nil: there are none
+	TFTP   []netip.AddrPort // empty: no TFTP
+	Tick   func()           // called at least every two seconds by every loop; may be nil
+	// Upstream is asked for every file instead of making it; nil: files are
+	// made here.
+	Upstream *Upstream
+	Uploads  UploadStore // keeps what phones write; nil: it is counted only
 	// Delivered is called when a phone has got its own configuration whole, or
 	// was told that it has the newest already, with the time at which it was
 	// rendered. It must not block; may be nil.
@@ -231,12 +234,15 @@ func write(w http.ResponseWriter, q query, r reply) {
 		h.Set("ETag", r.etag)
 		h.Set("Cache-Control", "private, no-cache") // may be kept, must be asked for
 	}
+	if r.location != "" {
+		h.Set("Location", r.location)
+	}
 	if date := r.lastModified(q.since); date != "" {
 		h.Set("Last-Modified", date)
 	}
 	if r.status != http.StatusNotModified {
 		h.Set("Content-Type", r.kind)
-		h.Set("Content-Length", strconv.Itoa(len(r.body)))
+		h.Set("Content-Length", strconv.FormatInt(max(r.size, int64(len(r.body))), 10))
 	}
 	w.WriteHeader(r.status)
 	if q.head {

@@ -109,7 +109,7 @@ func tftpError(status int) error {
 	switch status {
 	case http.StatusOK:
 		return nil
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return errTFTPBusy
 	case http.StatusRequestEntityTooLarge:
 		return errTFTPTooLarge

@@ -10,9 +10,11 @@ const (
 	Refused     Code = "provision.refused"  // File, Via, IP, Reason
 	Uploaded    Code = "provision.uploaded" // File, Bytes, Via
 	Identified  Code = "provision.identified"
-	Walked      Code = "provision.walked"     // IP, Total, Via: it tries one MAC address after the other
-	HTTPSFailed Code = "provision.tls-failed" // IP, Reason, Detail: what the phone offers
-	Window      Code = "provision.window"     // Duration, Reason: fetching is allowed for so long
+	Walked      Code = "provision.walked"       // IP, Total, Via: it tries one MAC address after the other
+	Relayed     Code = "provision.relayed"      // File, Via, URL (host), Status, Bytes
+	RelayFailed Code = "provision.relay-failed" // File, Via, URL (host), Detail
+	HTTPSFailed Code = "provision.tls-failed"   // IP, Reason, Detail: what the phone offers
+	Window      Code = "provision.window"       // Duration, Reason: fetching is allowed for so long
 )
 
 // The reasons of provisioning.
@@ -31,6 +33,7 @@ const (
 	LanguageFallback  Reason = "language-fallback"
 	VendorUnsupported Reason = "vendor-unsupported"
 	WriteRefused      Reason = "write-refused"
+	UpstreamFailed    Reason = "upstream-failed"
 	PathUnknown       Reason = "path-unknown"
 	WindowByHome      Reason = "window-home"
 
@@ -65,6 +68,12 @@ var provisionWords = map[Code]func(Args) string{
 	Walked: func(a Args) string {
 		return fmt.Sprintf("asks for the files of one phone after the other (%d and more) from %v; its requests are slowed down", a.Total, a.IP)
 	},
+	Relayed: func(a Args) string {
+		return fmt.Sprintf("asked for %s by %v; %s answered %d with %d bytes", a.File, via(a), a.URL, a.Status, a.Bytes)
+	},
+	RelayFailed: func(a Args) string {
+		return fmt.Sprintf("asked for %s by %v, and %s could not be asked (%s)", a.File, via(a), a.URL, a.Detail)
+	},
 	HTTPSFailed: func(a Args) string { return fmt.Sprintf("could not connect by HTTPS (%s)", a.Detail) },
 	Window:      func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
 }
@@ -83,6 +92,7 @@ var provisionReasons = map[Reason]string{
 	WindowByAdmin:     "an administrator opened it",
 	LanguageFallback:  "the phone does not speak the language that was asked for, so it gets English",
 	VendorUnsupported: "this vendor is not supported yet",
+	UpstreamFailed:    "the other provisioning service gave no answer; check provision.upstream and the way to the Internet",
 	PathUnknown:       "the personal address is not valid, or no more; give the phone its new one",
 	WindowByHome:      "it is where it was before",
 

@@ -1,0 +1,226 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"patchbay/appliance/story"
+	"patchbay/dhcp/mac"
+)
+
+// Presets are the regional entries of a cloud gateway, by the names that its
+// operator gives to the regions. Phones add the language to the path
+// themselves, or are told it there.
+var presets = map[string]string{
+	"noam": "http://noam.ipp.sdg.teams.microsoft.com/",
+	"emea": "http://emea.ipp.sdg.teams.microsoft.com/",
+	"apac": "http://apac.ipp.sdg.teams.microsoft.com/",
+}
+
+// Presets lists the names that [ParseUpstream] knows.
+func Presets() []string {
+	var names []string
+	for name := range presets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ParseUpstream reads the address of another provisioning service, or the name
+// of a preset. The result ends in a slash.
+func ParseUpstream(text string) (*url.URL, error) {
+	if preset, ok := presets[text]; ok {
+		text = preset
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("upstream %q: write http:// or https://, a host and perhaps a path, or one of %s", text, strings.Join(Presets(), ", "))
+	}
+	if !strings.HasSuffix(u.Path, "/") {
+		u.Path += "/"
+	}
+	return u, nil
+}
+
+// Redirect makes the catalogue lead all phones to another service instead of
+// this box. It is called before the catalogue is used.
+func (c *Catalog) Redirect(to *url.URL) { c.elsewhere = to }
+
+// base is the address that phones are told, with language, ending in a slash.
+func (c *Catalog) base(server netip.Addr, port uint16, lang string) string {
+	if c.elsewhere == nil {
+		return baseURL(server, port, lang)
+	}
+	s := c.elsewhere.String()
+	if lang != "" && lang != "en" && isLanguage(lang) {
+		s += "lang_" + lang + "/"
+	}
+	return s
+}
+
+// Limits of what is fetched on behalf of a phone.
+const (
+	upstreamTime = 30 * time.Second // phones wait for a minute
+	upstreamSize = 16 << 20         // bytes
+	upstreamHeld = 16               // answers that are held in memory at once
+)
+
+// Upstream is another provisioning service that files are fetched from on
+// behalf of phones. A file may be good for one fetch only: it is fetched when a
+// phone asks for it and once for each time, never kept and never tried again.
+type Upstream struct {
+	base   *url.URL
+	client *http.Client
+	places chan struct{}
+}
+
+// NewUpstream returns a service at an address of [ParseUpstream].
+func NewUpstream(base *url.URL) *Upstream {
+	return &Upstream{
+		base: base, places: make(chan struct{}, upstreamHeld),
+		client: &http.Client{
+			Timeout: upstreamTime,
+			// A redirect is the phone's business.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			// On a fresh connection net/http never sends a request twice.
+			Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, DisableCompression: true, MaxResponseHeaderBytes: headerLimit},
+		},
+	}
+}
+
+var errUpstreamSize = errors.New("the file is too large")
+
+// fetch asks for the same path with the same User-Agent as the phone did.
+func (u *Upstream) fetch(ctx context.Context, q query, name string) (reply, error) {
+	target := u.base.JoinPath(name)
+	method := http.MethodGet
+	if q.head {
+		method = http.MethodHead
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header.Set("User-Agent", q.agent) // also if it is empty: then none is sent
+	if q.ifNoneMatch != "" {
+		req.Header.Set("If-None-Match", q.ifNoneMatch)
+	}
+	resp, err := u.client.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, upstreamSize+1))
+	if err != nil {
+		return reply{}, err
+	}
+	if len(body) > upstreamSize {
+		return reply{}, errUpstreamSize
+	}
+	r := reply{
+		status: resp.StatusCode, body: body, kind: resp.Header.Get("Content-Type"), etag: resp.Header.Get("ETag"),
+		location: resp.Header.Get("Location"),
+	}
+	if q.head {
+		r.size = resp.ContentLength
+	}
+	return r, nil
+}
+
+// relay fetches a file upstream for a phone that is who it says it is. The
+// answer goes to the phone as it came.
+func (s *Server) relay(ctx context.Context, q query) reply {
+	name, _, err := cleanPath(q.path)
+	if err != nil {
+		return badPath(err)
+	}
+	t := s.look(name, "", q)
+	if t.asked.IsZero() {
+		t.asked = t.who
+	}
+	if reason := s.permit(t); reason != "" {
+		s.refuse(q, t, reason)
+		return notFound
+	}
+	select {
+	case s.cfg.Upstream.places <- struct{}{}:
+		defer func() { <-s.cfg.Upstream.places }()
+	default:
+		return tryLater
+	}
+	if t.found {
+		s.enlist(ctx, q, t)
+	}
+	r, err := s.cfg.Upstream.fetch(ctx, q, strings.TrimLeft(q.path, "/"))
+	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, URL: s.cfg.Upstream.base.Host}
+	if err != nil {
+		s.log.Warn("upstream", "component", "provision", "mac", t.who, "err", err)
+		args.Reason, args.Detail = story.UpstreamFailed, printable(plainCause(err))
+		s.tell(t.who, q, story.RelayFailed, args)
+		return reply{status: http.StatusBadGateway, body: []byte("upstream failed\n"), kind: notFound.kind}
+	}
+	args.Status, args.Bytes = r.status, int64(len(r.body))
+	s.tell(t.who, q, story.Relayed, args)
+	if r.status == http.StatusOK {
+		s.windows.Home(t.who, q.remote)
+		s.copyFor(ctx, t.who, name, r.body)
+	}
+	return r
+}
+
+// plainCause is an error without the address that was asked for, which may be
+// good for one fetch.
+func plainCause(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return err.Error()
+}
+
+// copyFor keeps what a phone was given, without its secrets, for diagnosis.
+func (s *Server) copyFor(ctx context.Context, m mac.Addr, name string, body []byte) {
+	if s.cfg.Uploads == nil || len(body) > uploadLimit {
+		return
+	}
+	if err := s.cfg.Uploads.Keep(ctx, m, printable("upstream-"+path.Base(name)), Mask(body)); err != nil {
+		s.log.Warn("copy not kept", "component", "provision", "mac", m, "err", err)
+	}
+}
+
+// secretValues are where configurations of the known dialects hold a secret:
+// key = value, attributes and elements of XML. The value is the last group.
+var secretValues = []*regexp.Regexp{
+	regexp.MustCompile(`(?im)^([^=\r\n#]*(?:passw|secret|token|auth_?id|pin|credential|provision_?url|server\.url|\bpwd)[^=\r\n]*=[ \t]*)([^\r\n]+)`),
+	regexp.MustCompile(`(?i)(\b[\w.-]*(?:passw|secret|token|pwd|credential)[\w.-]*\s*=\s*")([^"]*)`),
+	regexp.MustCompile(`(?i)(<[\w.-]*(?:passw|secret|token|pwd|credential|profile_rule)[^>/]*>)([^<]+)`),
+	// Addresses carry tokens in their path.
+	regexp.MustCompile(`(?i)(https?://[^/\s"'<>]+/)([^\s"'<>]+)`),
+}
+
+// Mask replaces what is secret in a configuration by asterisks, as far as its
+// dialect is known; what is no text is left out whole.
+func Mask(text []byte) []byte {
+	if bytes.IndexByte(text, 0) >= 0 {
+		return []byte(fmt.Sprintf("(%d bytes that are no text)\n", len(text)))
+	}
+	for _, re := range secretValues {
+		text = re.ReplaceAll(text, []byte("${1}********"))
+	}
+	return text
+}
