@@ -31,6 +31,22 @@ type agent struct {
 	password  string
 	rtp       *net.UDPConn
 	allow     string // Allow of its requests; empty: none
+
+	heard sync.Mutex
+	bytes bytes.Buffer // all that came in, as it was on the wire
+}
+
+func (a *agent) note(b []byte) {
+	a.heard.Lock()
+	defer a.heard.Unlock()
+	a.bytes.Write(b)
+}
+
+// wire is all that came in.
+func (a *agent) wire() string {
+	a.heard.Lock()
+	defer a.heard.Unlock()
+	return a.bytes.String()
 }
 
 // next returns the next message that ok likes; others are thrown away.
@@ -166,6 +182,11 @@ func (a *agent) authorize(req *sip.Request, res *sip.Response) *sip.Request {
 	if req.Method == sip.INVITE {
 		a.ackRefusal(req, res)
 	}
+	return a.authorized(req, res)
+}
+
+// authorized is the request with credentials.
+func (a *agent) authorized(req *sip.Request, res *sip.Response) *sip.Request {
 	ask, give := "WWW-Authenticate", "Authorization"
 	if res.StatusCode == 407 {
 		ask, give = "Proxy-Authenticate", "Proxy-Authorization"
@@ -190,6 +211,11 @@ func (a *agent) authorize(req *sip.Request, res *sip.Response) *sip.Request {
 
 func (a *agent) ackRefusal(req *sip.Request, res *sip.Response) {
 	a.t.Helper()
+	a.send(ackFor(req, res))
+}
+
+// ackFor is the ACK of a refusal, which belongs to the transaction.
+func ackFor(req *sip.Request, res *sip.Response) *sip.Request {
 	ack := sip.NewRequest(sip.ACK, req.Recipient)
 	ack.AppendHeader(req.Via().Clone())
 	ack.AppendHeader(sip.HeaderClone(req.From()))
@@ -199,7 +225,7 @@ func (a *agent) ackRefusal(req *sip.Request, res *sip.Response) {
 	hops := sip.MaxForwardsHeader(70)
 	ack.AppendHeader(&hops)
 	ack.SetBody(nil)
-	a.send(ack)
+	return ack
 }
 
 func (a *agent) register(server netip.AddrPort) {
@@ -293,6 +319,10 @@ func (d *dialog) request(method sip.RequestMethod, sdp string) *sip.Request {
 
 func (d *dialog) cancel() {
 	d.a.t.Helper()
+	d.a.send(d.cancelRequest())
+}
+
+func (d *dialog) cancelRequest() *sip.Request {
 	req := sip.NewRequest(sip.CANCEL, d.invite.Recipient)
 	req.AppendHeader(d.invite.Via().Clone())
 	req.AppendHeader(sip.HeaderClone(d.invite.From()))
@@ -302,7 +332,7 @@ func (d *dialog) cancel() {
 	hops := sip.MaxForwardsHeader(70)
 	req.AppendHeader(&hops)
 	req.SetBody(nil)
-	d.a.send(req)
+	return req
 }
 
 // hangUp sends BYE and waits for its answer.
@@ -408,6 +438,7 @@ func (a *agent) read(conn io.Reader, stream bool) {
 			return
 		}
 		data := bytes.Clone(buf[:n])
+		a.note(data)
 		if !stream {
 			if m, err := parser.ParseSIP(data); err == nil {
 				a.deliver(m)

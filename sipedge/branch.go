@@ -12,9 +12,6 @@ import (
 	"patchbay/media"
 )
 
-// RFC 3261 §9.1: a cancelled INVITE that gets no final answer within 64*T1 is over.
-const cancelLimit = 34 * time.Second
-
 // errSilentPeer is why a branch failed that never got any answer.
 var errSilentPeer = &StatusError{Status: 480, Phrase: "The Other Side Does Not Answer", Reason: story.NobodyThere}
 
@@ -150,7 +147,7 @@ func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request, patience ti
 			// It may still come to life: then the CANCEL goes out.
 		case <-given:
 			given = nil
-			timer := time.NewTimer(cancelLimit)
+			timer := time.NewTimer(b.c.s.times.cancel)
 			defer timer.Stop()
 			limit = timer.C
 			cancel()
@@ -211,7 +208,7 @@ func (b *branch) cancel(invite *sip.Request) {
 		req.AppendHeader(sip.NewHeader("Reason", b.reason))
 	}
 	b.c.s.loose.Go(func() {
-		ctx, stop := context.WithTimeout(b.c.s.ctx, byeLimit)
+		ctx, stop := context.WithTimeout(b.c.s.ctx, b.c.s.times.bye)
 		defer stop()
 		tx, err := b.leg.way.Send(ctx, req)
 		if err != nil {

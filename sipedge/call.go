@@ -113,6 +113,7 @@ func (c *call) stop() { c.once.Do(func() { close(c.stopped) }) }
 func (c *call) run() {
 	err := c.connect()
 	if c.moved {
+		c.s.ep.lamps.over(c.record.ID)
 		c.s.leave(c)
 		close(c.over)
 		return

@@ -101,6 +101,9 @@ func statusOf(err error) *StatusError {
 // challenge or a missing credential of ours is no business of the caller.
 func passStatus(res *sip.Response, gateway bool) *StatusError {
 	e := &StatusError{Status: res.StatusCode, Phrase: printable(res.Reason)}
+	if gateway {
+		e.Phrase = phraseOf(res.StatusCode)
+	}
 	switch res.StatusCode {
 	case 401, 407, 403:
 		e.Status = 403
@@ -134,6 +137,26 @@ func passStatus(res *sip.Response, gateway bool) *StatusError {
 		e.Headers = append(e.Headers, r)
 	}
 	return e
+}
+
+// phrases are the standard ones (RFC 3261 §21 and its extensions). They stand
+// where the words of a peer must not pass between LAN and WAN.
+var phrases = map[int]string{
+	100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 200: "OK",
+	400: "Bad Request", 403: "Forbidden", 404: "Not Found", 406: "Not Acceptable", 408: "Request Timeout", 410: "Gone",
+	415: "Unsupported Media Type", 422: "Session Interval Too Small", 433: "Anonymity Disallowed",
+	480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",
+	484: "Address Incomplete", 485: "Ambiguous", 486: "Busy Here", 487: "Request Terminated", 488: "Not Acceptable Here",
+	491: "Request Pending", 500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway",
+	503: "Service Unavailable", 504: "Server Time-out", 600: "Busy Everywhere", 603: "Decline",
+	604: "Does Not Exist Anywhere", 606: "Not Acceptable", 607: "Unwanted", 608: "Rejected",
+}
+
+func phraseOf(status int) string {
+	if p := phrases[status]; p != "" {
+		return p
+	}
+	return map[bool]string{true: "Progress", false: "Failed"}[status < 200]
 }
 
 // causes is the Reason of a message as it may be passed on (RFC 3326): the

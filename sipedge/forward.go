@@ -121,12 +121,21 @@ func (t *try) also(numbers []string) {
 			continue
 		}
 		own := t.route
-		if t.route = route; route.Outward() {
-			t.branches = append(t.branches, t.outward(route.As[0]))
-		} else {
-			t.phones()
-		}
+		t.route = route
+		t.add(own.Line)
 		t.route = own
+	}
+}
+
+// add makes the branches for the route of the try, under the line that pays.
+func (t *try) add(as Line) {
+	switch {
+	case t.route.Trunk:
+		t.branches = append(t.branches, t.overTrunk(as))
+	case t.route.Outward():
+		t.branches = append(t.branches, t.outward(t.route.As[0]))
+	default:
+		t.phones()
 	}
 }
 

@@ -114,6 +114,7 @@ func (g *gateway) serve(conn net.Conn) {
 		g.mu.Lock()
 		deaf := g.deaf
 		g.mu.Unlock()
+		g.note(buf[:n])
 		data := bytes.TrimLeft(bytes.Clone(buf[:n]), "\r\n")
 		if deaf || len(data) == 0 {
 			continue

@@ -42,7 +42,7 @@ func (s *Server) notice(b Binding, from Party, say []string) error {
 		return err
 	}
 	defer l.close()
-	defer time.AfterFunc(lingering, func() { s.forget(l) })
+	defer time.AfterFunc(s.times.linger, func() { s.forget(l) })
 	s.adopt(l)
 	res, invite, err := c.callOut(l, offer.Bytes())
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *call) callOut(l *leg, offer []byte) (*sip.Response, *sip.Request, error
 // takeBack cancels an INVITE; an answer that crossed is ended.
 func (c *call) takeBack(l *leg, tx sip.ClientTransaction, invite *sip.Request) error {
 	(&branch{c: c, leg: l}).cancel(invite)
-	ctx, stop := context.WithTimeout(context.Background(), byeLimit)
+	ctx, stop := context.WithTimeout(context.Background(), c.s.times.bye)
 	defer stop()
 	res, err := finalResponse(ctx, tx)
 	if err == nil && res.IsSuccess() {

@@ -180,7 +180,7 @@ func (b *branch) acknowledgeEarly(res *sip.Response) {
 	req.AppendHeader(sip.NewHeader("RAck", strconv.FormatUint(rseq, 10)+" "+
 		strconv.FormatUint(uint64(b.invite.CSeq().SeqNo), 10)+" INVITE"))
 	b.c.s.loose.Go(func() {
-		ctx, stop := context.WithTimeout(b.c.s.ctx, renegotime)
+		ctx, stop := context.WithTimeout(b.c.s.ctx, b.c.s.times.renegotiate)
 		defer stop()
 		early.cseq = 1 << 30 // a challenged PRACK counts on from there
 		if _, _, err := b.c.s.do(ctx, early, req); err != nil {

@@ -141,7 +141,7 @@ func (c *call) close() {
 			l.unacked.in.finish(nil)
 		}
 	}
-	time.AfterFunc(lingering, func() {
+	time.AfterFunc(c.s.times.linger, func() {
 		for _, l := range legs {
 			if l.owner.Load() == c {
 				c.s.forget(l)

@@ -34,7 +34,9 @@ type Request struct {
 	cancel context.CancelCauseFunc
 	tag    string
 	free   func()
-	final  atomic.Bool // a final answer was sent
+	// outside: it came from the gateway, which is not told our words.
+	outside bool
+	final   atomic.Bool // a final answer was sent
 	// accepted is called once, before an INVITE is answered 2xx; nil for others.
 	accepted func()
 }

@@ -101,13 +101,19 @@ func (r *callRig) ended(n int) CallRecord {
 // newCallRig starts a site. withGateway adds an uplink to a gateway of the test.
 func newCallRig(t testing.TB, withGateway bool, change func(*ServerConfig), hurry ...func(*callTimes)) *callRig {
 	t.Helper()
-	return newUplinkRig(t, withGateway, change, nil, hurry...)
+	return newSiteRig(t, testDirectory(), withGateway, change, nil, hurry...)
 }
 
 // newUplinkRig is newCallRig with another uplink.
 func newUplinkRig(t testing.TB, withGateway bool, change func(*ServerConfig), uplinkTo func(*UplinkConfig), hurry ...func(*callTimes)) *callRig {
 	t.Helper()
-	rig := &callRig{t: t, dir: testDirectory()}
+	return newSiteRig(t, testDirectory(), withGateway, change, uplinkTo, hurry...)
+}
+
+// newSiteRig is newUplinkRig with phones and lines of one's own.
+func newSiteRig(t testing.TB, dir *directory, withGateway bool, change func(*ServerConfig), uplinkTo func(*UplinkConfig), hurry ...func(*callTimes)) *callRig {
+	t.Helper()
+	rig := &callRig{t: t, dir: dir}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("SIPLOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -210,7 +210,11 @@ func (c *call) onProvisional(b *branch, res *sip.Response) {
 		return
 	}
 	b.rang = true
-	out := c.response(res.StatusCode, phraseOr(res.Reason, "Ringing"))
+	phrase := phraseOr(res.Reason, "Ringing")
+	if b.leg.gateway || c.a.gateway {
+		phrase = phraseOf(res.StatusCode)
+	}
+	out := c.response(res.StatusCode, phrase)
 	if c.try.alive() == 1 && c.offer != nil {
 		if theirs, err := sdpOf(res); err == nil && theirs != nil {
 			b.early = theirs

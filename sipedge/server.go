@@ -35,12 +35,8 @@ type ServerConfig struct {
 	Language  func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
 }
 
-// Times of calls.
-const (
-	byeLimit   = 8 * time.Second // a BYE or CANCEL that is not answered by then is forgotten
-	drainLimit = 4 * time.Second // at the end of the task
-	lingering  = 8 * time.Second // a dialog is known after its end, for a BYE that crossed ours
-)
+// drainLimit is how long calls have for their end when the task ends.
+const drainLimit = 4 * time.Second
 
 // callTimes are the limits of time within a call; tests shorten them.
 type callTimes struct {
@@ -57,13 +53,18 @@ type callTimes struct {
 	mute    time.Duration // how long audio that is due may stay away before it is said
 	// RFC 4028 §4 and §5: what we ask for, and the least that we grant.
 	expires, minExpires time.Duration
-	refer               time.Duration // how long a transfer may take after somebody has answered
+
+	cancel      time.Duration // RFC 3261 §9.1: a cancelled INVITE without a final answer is over after 64*T1
+	bye         time.Duration // a BYE or CANCEL that is not answered by then is forgotten
+	renegotiate time.Duration // how long the answer to an offer of ours within a call may take
+	linger      time.Duration // a dialog is known after its end, for a BYE that crossed ours
 }
 
 var usualTimes = callTimes{
 	first: 8 * time.Second, firstEmergency: 5 * time.Second, ack: 32 * time.Second,
 	silence: 2 * time.Minute, hold: time.Hour, watch: time.Second, mute: 3 * time.Second,
-	expires: 30 * time.Minute, minExpires: 90 * time.Second, refer: 20 * time.Second,
+	expires: 30 * time.Minute, minExpires: 90 * time.Second,
+	cancel: 34 * time.Second, bye: 8 * time.Second, renegotiate: 34 * time.Second, linger: 8 * time.Second,
 }
 
 // Server routes and carries the calls of the site, between the phones of an
@@ -93,6 +94,8 @@ type Server struct {
 	dialogs   map[dialogKey]*leg
 	callBacks map[string]callBack // by number
 	parked    map[string]*call    // by slot
+	began     int                 // calls since the start
+	movedOn   int                 // of these, calls that came into another one
 }
 
 // dialogKey is how a request within a dialog names it: the peer's tag is
@@ -175,6 +178,7 @@ func (s *Server) handle() {
 
 // serve takes a request of either side.
 func (s *Server) serve(r *Request, gateway bool) {
+	r.outside = gateway
 	if to := r.To(); to != nil && to.Params.Has("tag") {
 		s.inDialog(r, gateway)
 		return
@@ -267,7 +271,11 @@ func (s *Server) refuse(r *Request, e *StatusError, extra ...sip.Header) {
 	if context.Cause(r.Context()) == ErrCancelled {
 		return // answered 487 already
 	}
-	if err := r.Respond(e.Status, e.Phrase, append(extra, e.Headers...)...); err != nil {
+	phrase := e.Phrase
+	if r.outside {
+		phrase = phraseOf(e.Status)
+	}
+	if err := r.Respond(e.Status, phrase, append(extra, e.Headers...)...); err != nil {
 		s.log.Debug("answer", "method", string(r.Method), "status", e.Status, "err", err)
 	}
 }
@@ -314,7 +322,7 @@ func (s *Server) bye(l *leg, extra ...sip.Header) {
 		req.AppendHeader(h)
 	}
 	s.loose.Go(func() {
-		ctx, stop := context.WithTimeout(s.ctx, byeLimit)
+		ctx, stop := context.WithTimeout(s.ctx, s.times.bye)
 		defer stop()
 		if _, _, err := s.do(ctx, l, req); err != nil {
 			s.log.Debug("hang up", "leg", l.who(), "err", err)

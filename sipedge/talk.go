@@ -3,7 +3,7 @@ package sipedge
 import (
 	"context"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -11,9 +11,6 @@ import (
 	"patchbay/appliance/story"
 	"patchbay/media"
 )
-
-// renegotime is how long the answer to a passed-on offer may take.
-const renegotime = 34 * time.Second
 
 // patienceForAck is how long an offer waits for the ACK of the one before.
 const patienceForAck = 2 * time.Second
@@ -432,6 +429,21 @@ func (c *call) agree(in *inbound, body []byte) *sip.Response {
 	return out
 }
 
+// plainInfo says whether an INFO may pass between LAN and WAN: digits and
+// pictures asked for. Anything else might tell one side about the other.
+func plainInfo(r *sip.Request) bool {
+	h := r.ContentType()
+	if h == nil {
+		return len(r.Body()) == 0
+	}
+	kind, _, _ := strings.Cut(h.Value(), ";")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case "application/dtmf-relay", "application/dtmf", "application/media_control+xml":
+		return len(r.Body()) < 1024
+	}
+	return false
+}
+
 // pass hands an INFO (RFC 6086, DTMF) through.
 func (c *call) pass(in *inbound) {
 	other := c.other(in.leg)
@@ -442,10 +454,16 @@ func (c *call) pass(in *inbound) {
 	if other.noInfo && c.press(other, in) {
 		return
 	}
+	if other.gateway != in.leg.gateway && !plainInfo(in.r.Request) {
+		in.finish(&StatusError{Status: 415, Phrase: "Not Passed On"})
+		return
+	}
 	req := other.request(in.r.Method)
 	for _, name := range []string{"Info-Package", "Content-Disposition"} {
 		if h := in.r.GetHeader(name); h != nil {
-			req.AppendHeader(sip.NewHeader(name, printable(h.Value())))
+			if value, _, _ := strings.Cut(h.Value(), ";"); isToken(strings.TrimSpace(value)) {
+				req.AppendHeader(sip.NewHeader(name, strings.TrimSpace(value)))
+			}
 		}
 	}
 	if b := in.r.Body(); len(b) > 0 {
@@ -462,7 +480,7 @@ func (c *call) pass(in *inbound) {
 		if !res.IsSuccess() && c.press(other, in) {
 			return
 		}
-		in.answer(res.StatusCode, phraseOr(res.Reason, strconv.Itoa(res.StatusCode)))
+		in.answer(res.StatusCode, phraseOf(res.StatusCode))
 	})
 }
 
@@ -470,7 +488,7 @@ func (c *call) pass(in *inbound) {
 // the call ends before.
 func (c *call) transact(l *leg, req *sip.Request, then func(*sip.Response, *sip.Request, error)) {
 	c.s.loose.Go(func() {
-		ctx, stop := context.WithTimeout(c.s.ctx, renegotime)
+		ctx, stop := context.WithTimeout(c.s.ctx, c.s.times.renegotiate)
 		defer stop()
 		res, sent, err := c.s.do(ctx, l, req)
 		select {

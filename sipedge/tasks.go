@@ -168,6 +168,7 @@ func (s *Server) enter(c *call) bool {
 		return false
 	}
 	s.calls[c.id] = c
+	s.began++
 	return true
 }
 
@@ -175,6 +176,16 @@ func (s *Server) leave(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.calls, c.id)
+	if c.moved {
+		s.movedOn++
+	}
+}
+
+// counts says how many calls began, and how many of them came into another one.
+func (s *Server) counts() (began, moved int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.began, s.movedOn
 }
 
 // String says what the server is, for logs.

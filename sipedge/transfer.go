@@ -166,11 +166,7 @@ func (c *call) ringFor(route Route, limit time.Duration) {
 			c.note(sip.StatusRinging, false)
 		}
 	}
-	if route.Outward() {
-		next.branches = append(next.branches, next.outward(route.As[0]))
-	} else {
-		next.phones()
-	}
+	next.add(t.by.line)
 	c.try = next
 	t.best = next.launch()
 	if next.alive() == 0 {
@@ -339,41 +335,6 @@ func (c *call) noted(t *transfer, n note) {
 		c.leave(t.by)
 	}
 	c.nextNote(t)
-}
-
-// phraseOf is the standard phrase of a status.
-func phraseOf(status int) string {
-	switch status {
-	case 100:
-		return "Trying"
-	case 180:
-		return "Ringing"
-	case 200:
-		return "OK"
-	case 403:
-		return "Forbidden"
-	case 404:
-		return "Not Found"
-	case 408:
-		return "Request Timeout"
-	case 480:
-		return "Temporarily Unavailable"
-	case 481:
-		return "Call/Transaction Does Not Exist"
-	case 486:
-		return "Busy Here"
-	case 487:
-		return "Request Terminated"
-	case 488:
-		return "Not Acceptable Here"
-	case 503:
-		return "Service Unavailable"
-	case 600:
-		return "Busy Everywhere"
-	case 603:
-		return "Decline"
-	}
-	return "Failed"
 }
 
 // referredBy says towards the target of a transfer who asked for it (RFC

@@ -115,28 +115,37 @@ func (s *Server) Trunk() TrunkStatus {
 
 // byTrunk tries the fallback trunk.
 func (c *call) byTrunk() error {
-	tr := c.s.trunk
 	t := c.newTry(c.a, c.offer, c.route)
-	target := sip.Uri{Scheme: "sip", User: tr.number(c.route.Dialled), Host: tr.cfg.Address.Addr().String(), Port: int(tr.cfg.Address.Port())}
-	number, name := c.line.Number, c.line.DisplayName
-	if c.route.Emergency {
+	as := c.line
+	if n := len(c.diverted); n > 0 {
+		as = c.diverted[n-1].line // that pays
+	}
+	t.branches = append(t.branches, t.overTrunk(as))
+	c.mu.Lock()
+	c.record.Via = WayTrunk
+	c.mu.Unlock()
+	return c.ring(t, c.s.cfg.Ring)
+}
+
+// overTrunk makes the branch to the fallback trunk, with the number of a line.
+func (t *try) overTrunk(as Line) *branch {
+	c, tr := t.c, t.c.s.trunk
+	target := sip.Uri{Scheme: "sip", User: tr.number(t.route.Dialled), Host: tr.cfg.Address.Addr().String(), Port: int(tr.cfg.Address.Port())}
+	number, name := as.Number, as.DisplayName
+	if t.route.Emergency {
 		number = c.helpShown()
 	}
 	if number == "" {
 		number = "anonymous"
 	}
-	if anonymous(c.r) && !c.route.Emergency {
+	if anonymous(c.r) && !t.route.Emergency {
 		name = "Anonymous"
 	}
 	from := party{name, sip.Uri{Scheme: "sip", User: number, Host: tr.flow.Local.Addr().String()}}
 	l := newCaller(c, phoneWay{e: c.s.ep, flow: tr.flow}, target, from, party{"", target})
 	l.trunk, l.peer, l.shown = true, tr.flow, t.to
 	l.line = Line{AuthUser: tr.cfg.AuthUser, AuthPassword: tr.cfg.AuthPassword, Number: number, DisplayName: name}
-	t.branches = append(t.branches, t.branchTo(l))
-	c.mu.Lock()
-	c.record.Via = WayTrunk
-	c.mu.Unlock()
-	return c.ring(t, c.s.cfg.Ring)
+	return t.branchTo(l)
 }
 
 // trunkHeaders are those of an INVITE to the trunk.
