@@ -45,6 +45,7 @@ func TestByAgent(t *testing.T) {
 		{"FileTransport PolycomSoundPointIP-SPIP_450-UA/3.2.1.0078", "poly", "SPIP 450", "3.2.1.0078", ""},
 		{"FileTransport PolycomRealPresenceTrio-Trio_8800-UA/5.4.0.12197 Type/Application", "poly", "Trio 8800", "5.4.0.12197", ""},
 		{"PolycomVVX-VVX_600-UA/5.4.0.5841", "poly", "VVX 600", "5.4.0.5841", ""},
+		{"Mozilla/4.0 (compatible; MSIE 6.0) PolycomVVX-VVX_411-UA/5.8.0.13851", "poly", "VVX 411", "5.8.0.13851", ""},
 		{"Cisco-CP-8841-3PCC/11.0 (00562b043615)", "cisco-mpp", "8841", "11.0", "00562b043615"},
 		{"Cisco-CP-6821-3PCC/11-3-1MPP-865_9c4 (00562b043615)(FCH2443D9R4)", "cisco-mpp", "6821", "11-3-1MPP-865_9c4", "00562b043615"},
 		{"Linksys/SPA-942-6.1.5(a) (88019FA42805)", "cisco-spa", "SPA-942", "6.1.5(a)", "88019fa42805"},
