@@ -195,3 +195,55 @@ func TestPersonalitiesAreDistinct(t *testing.T) {
 		}
 	}
 }
+
+// TestFleetObeys signs somebody in at one phone of each dialect: the box asks
+// the phone in its vendor's words to fetch its configuration, and the phone
+// shows the name only if it did and registered again.
+func TestFleetObeys(t *testing.T) {
+	phones, err := lab.Personalities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, places := fleetBox(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	admin, at := demoAdmin{box.Backend()}, places["en"]
+	var group errgroup.Group
+	tried := map[string]bool{}
+	for i, p := range phones {
+		kind := p.Vendor + " " + strings.Join(p.Names, " ")
+		if tried[kind] {
+			continue
+		}
+		tried[kind] = true
+		group.Go(func() error {
+			if err := signInAt(ctx, admin, p, at, fmt.Sprintf("Person %d", i), fmt.Sprint(400+i)); err != nil {
+				t.Errorf("%s: %v", p, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	t.Logf("%d kinds of phones", len(tried))
+}
+
+func signInAt(ctx context.Context, admin demoAdmin, p lab.Personality, at place, name, extension string) error {
+	if p.Stranger {
+		if err := admin.AddPhone(ctx, p.MAC); err != nil {
+			return err
+		}
+	}
+	phone := lab.NewPhone(p, lab.PhoneConfig{DHCP: at.server, Retry: 50 * time.Millisecond})
+	if err := phone.Boot(ctx); err != nil {
+		return err
+	}
+	defer phone.Close()
+	line, err := admin.AddLine(ctx, lab.Line{AOR: "sip:" + extension + "@example.com", DisplayName: name, Extension: extension})
+	if err != nil {
+		return err
+	}
+	if err := admin.Assign(ctx, mac.Account{MAC: p.MAC, Slot: 1}, line); err != nil {
+		return err
+	}
+	return phone.WaitLabel(ctx, 1, name)
+}
