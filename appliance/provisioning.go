@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -128,8 +129,13 @@ func (a *Appliance) buildProvision(context.Context) error {
 	if a.doors.roots, err = provision.ReadRoots(a.cfg.vendorRoots()); err != nil {
 		return fmt.Errorf("provision.vendor_roots: %w; remove what is no certificate", err)
 	}
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.ca.cert.Raw}))
 	cfg := provision.Config{
-		Site:      func(local netip.Addr) provision.Site { return a.cfg.site(local, a.emergency) },
+		Site: func(local netip.Addr) provision.Site {
+			site := a.cfg.site(local, a.emergency)
+			site.CA = ca
+			return site
+		},
 		Delivered: a.desk.Fetched,
 		Landing:   landing,
 		Tick:      a.watchdog.Loop("provision"),

@@ -1,6 +1,8 @@
 package provision
 
 import (
+	"bytes"
+	"encoding/pem"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -22,7 +24,13 @@ const maxLabel = 48
 // one of them, which readPages checks.
 var escapers = template.FuncMap{
 	"xml": escapeXML,
-	"kv":  escapeKV,
+	"pem": checkPEM,
+	// PEM in an attribute, where a line break is a character reference.
+	"xmlpem": func(s string) (string, error) {
+		s, err := checkPEM(s)
+		return strings.ReplaceAll(s, "\n", "&#10;"), err
+	},
+	"kv": escapeKV,
 	"num": func(n any) (string, error) {
 		switch n := n.(type) {
 		case int:
@@ -37,6 +45,20 @@ var escapers = template.FuncMap{
 		}
 		return "", fmt.Errorf("%T is not a number", n)
 	},
+}
+
+// checkPEM passes certificates on as they are, and nothing else.
+func checkPEM(s string) (string, error) {
+	for rest := []byte(s); len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
+			return "", fmt.Errorf("not certificates in PEM: %w", ErrUnsafe)
+		}
+	}
+	if s == "" || strings.ContainsAny(s, "<>&\"'\r") {
+		return "", fmt.Errorf("not certificates in PEM: %w", ErrUnsafe)
+	}
+	return s, nil
 }
 
 // escapeXML makes a value fit for text and attributes of XML 1.0 (§2.4).

@@ -160,6 +160,9 @@ func choose(matches []match, stored Phone, known bool, agent identity, asked mac
 		}
 		return match{}, false
 	}
+	if len(matches) == 1 && matches[0].vendor.Fallback && matches[0].file.Role == RoleCommon {
+		return matches[0], true // of no maker, so for all
+	}
 	if known && stored.Vendor != "" {
 		m, ok := with(func(v *Vendor) bool { return v.Name == stored.Vendor })
 		if !ok || !m.vendor.Fallback || agent.vendor == nil {

@@ -178,6 +178,8 @@ func TestChoose(t *testing.T) {
 		{"of no maker that is known, by a name of its own", "acme-00005e005301.txt", "", "generic", "generic", RolePhone, "00005e005301"},
 		{"of no maker, and now it says of which", "00005e005301.cfg", "FileTransport PolyEdge-Edge_E450-UA/8.0.0.15602 Type/Application", "generic", "poly", RolePhone, "00005e005301"},
 		{"of no maker, not in the inventory", "acme-00005e005301.txt", "", "", "", "", ""},
+		{"certificate, for anybody", "ca.pem", "", "", "generic", RoleCommon, ""},
+		{"certificate, for a Yealink", "ca.pem", "Yealink SIP-T46U 108.86.0.45 00:15:65:00:53:01", "yealink", "generic", RoleCommon, ""},
 		{"digest of Algo", "algom0022ee005301.md5", "", "", "algo", RolePhone, "0022ee005301"},
 		{"settings of Poly", "0004f2005301-settings.cfg", "", "", "poly", RolePhone, "0004f2005301"},
 		{"DECT base of snom", "snomM900-000413005301.htm", "", "", "snom", RolePhone, "000413005301"},

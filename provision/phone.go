@@ -134,7 +134,10 @@ type Site struct {
 	SIPPort  uint16     // the same for UDP and TCP
 	// Transport is what phones register over: "udp", "tcp" or "tls".
 	Transport string
-	TLSPort   uint16     // SIP over TLS; 0 means 5061
+	TLSPort   uint16 // SIP over TLS; 0 means 5061
+	// CA is the certificate that phones must know to trust the box, in PEM;
+	// told where they register over TLS. Empty: one that they know already.
+	CA        string
 	Failover  netip.Addr // second box, same ports; zero: none
 	SRTP      Policy
 	NTP       netip.Addr // zero: the phone keeps what DHCP told it

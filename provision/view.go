@@ -37,7 +37,8 @@ type view struct {
 	// Transport is 0 for UDP, 1 for TCP, 2 for TLS; SRTP is 0 for off, 1 for
 	// optional, 2 for required. The helper choose turns them into words.
 	Transport, SRTP int
-	Expires         int // seconds
+	CA              string // in PEM; empty: nothing to tell
+	Expires         int    // seconds
 	Lang            string
 	Language        string // of the screen, in the vendor's words
 	WebLanguage     string // of the phone's own web page
@@ -130,7 +131,7 @@ func (v *view) sip(site Site) error {
 		v.Transport = 1
 	case "tls":
 		v.Transport = 2
-		v.SIPPort = int(cmp.Or(site.TLSPort, defaultTLSPort))
+		v.SIPPort, v.CA = int(cmp.Or(site.TLSPort, defaultTLSPort)), site.CA
 	}
 	switch site.SRTP {
 	case Optional:

@@ -137,6 +137,9 @@ func startFleetPhone(ctx context.Context, box *appliance.Appliance, p lab.Person
 			return fmt.Errorf("account %+v, registered %v", a, phone.Registered(a.Slot))
 		}
 	}
+	if ca, err := phone.Fetch(ctx, "ca.pem"); err != nil || !strings.HasPrefix(string(ca), "-----BEGIN CERTIFICATE-----") {
+		return fmt.Errorf("the certificate of the box: %q, %w", ca, err)
+	}
 	if p.LanguageKey == "" {
 		return nil
 	}
