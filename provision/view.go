@@ -37,7 +37,8 @@ type view struct {
 	// Transport is 0 for UDP, 1 for TCP, 2 for TLS; SRTP is 0 for off, 1 for
 	// optional, 2 for required. The helper choose turns them into words.
 	Transport, SRTP int
-	CA              string // in PEM; empty: nothing to tell
+	CA              string // in PEM, to be loaded by the phone; empty: it needs none
+	Authority       string // the same, whether it needs it or not
 	Expires         int    // seconds
 	Lang            string
 	Language        string // of the screen, in the vendor's words
@@ -124,7 +125,7 @@ func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf fu
 
 // sip says where and how the phone registers.
 func (v *view) sip(site Site) error {
-	v.Server = site.Server.String()
+	v.Server, v.Authority = site.Server.String(), site.CA
 	v.SIPPort, v.Expires = int(site.SIPPort), int(cmp.Or(max(0, site.Expires), defaultExpires)/time.Second)
 	switch site.Transport {
 	case "tcp":
