@@ -153,6 +153,7 @@ func demoConfig(state string, at place, gateway *lab.Gateway) (appliance.Config,
 	cfg.SIP.TLSPort = freePort(at.box, 5061, "tcp")
 	cfg.Gateway = appliance.Gateway{
 		Address: gateway.Addr().String(), ServerName: gateway.ServerName(), Domain: gateway.Domain(), CA: ca, Register: true,
+		Failback: cfg.Gateway.Failback,
 	}
 	cfg.SiteLine = appliance.SiteLine{AOR: "sip:" + site.User + "@" + gateway.Domain(), Number: site.Number, AuthUser: site.AuthUser, PasswordFile: password}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
