@@ -354,7 +354,11 @@ func (b backend) PutLine(ctx context.Context, e api.LineEdit) (api.Line, error) 
 
 // DeleteLine implements api.Lines.
 func (b backend) DeleteLine(ctx context.Context, id int64) error {
-	return b.audited(ctx, "delete-line", "line "+itoa(int(id)), "", said(b.a.desk.DeleteLine(ctx, id)))
+	err := b.a.desk.DeleteLine(ctx, id)
+	if err == nil { // the number may be given to another line one day
+		b.a.settings.Forget(id)
+	}
+	return b.audited(ctx, "delete-line", "line "+itoa(int(id)), "", said(err))
 }
 
 // AddPhone implements api.Desk.

@@ -17,6 +17,7 @@ import (
 // fake is a box in memory. Every method of the backend works on it as on a
 // real one, so that a test can do something on the page and look at it again.
 type fake struct {
+	wishes   map[int64]api.Wish
 	mu       sync.Mutex
 	now      func() time.Time
 	snapshot api.Snapshot
@@ -372,3 +373,23 @@ func (f *fake) did() []string {
 func (f *fake) Help(_ context.Context, m mac.Addr) ([]api.HelpView, error) {
 	return []api.HelpView{{Slot: 1, Ways: []string{"gateway", "trunk"}, Shown: "+4930123450", Location: api.HelpPlace{Known: true, Name: "Attic", How: "its network"}}}, nil
 }
+
+func (f *fake) Wish(_ context.Context, id int64) (api.Wish, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wishes[id], nil
+}
+
+func (f *fake) PutWish(_ context.Context, id int64, w api.Wish) (api.Wish, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if w.Number == "112" {
+		return w, &api.Invalid{Field: "number", Text: "calls are not forwarded to the emergency number 112"}
+	}
+	if f.wishes == nil {
+		f.wishes = map[int64]api.Wish{}
+	}
+	f.wishes[id] = w
+	return w, nil
+}
+

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -39,6 +40,7 @@ type lineForm struct {
 	Edit  api.LineEdit
 	Error string
 	Field string
+	Wish  api.Wish // what happens to calls for it
 }
 
 func (s *Server) newLine(w http.ResponseWriter, r *http.Request) {
@@ -50,13 +52,18 @@ func (s *Server) line(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	s.showLine(w, r, http.StatusOK, lineForm{Line: l, Edit: api.LineEdit{
-		ID: l.ID, Name: l.Name, AOR: l.AOR, Number: l.Number, Extension: l.Extension, AuthUser: l.AuthUser,
-	}})
+	s.showLine(w, r, http.StatusOK, lineFormOf(l))
 }
 
 func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f lineForm) {
 	title := s.texts.say("line.new")
+	if f.Line.ID != 0 && f.Field != "wish" {
+		var err error
+		if f.Wish, err = s.b.Wish(r.Context(), f.Line.ID); err != nil {
+			s.failed(w, r, err)
+			return
+		}
+	}
 	if f.Line.ID != 0 {
 		title = f.Line.Name
 	}
@@ -112,6 +119,45 @@ func (s *Server) putLine(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done(w, r, "/lines", "line")
+}
+
+// putWish takes what happens to the calls for a line.
+func (s *Server) putWish(w http.ResponseWriter, r *http.Request) {
+	if !s.parsed(w, r) {
+		return
+	}
+	l, ok := s.pathLine(w, r)
+	if !ok {
+		return
+	}
+	ticked := func(name string) bool { return r.PostForm.Get(name) != "" }
+	after, err := strconv.Atoi(cmp.Or(r.PostForm.Get("after"), "0"))
+	if err != nil {
+		after = -1
+	}
+	wish := api.Wish{
+		DoNotDisturb: ticked("dnd"), Number: r.PostForm.Get("forward"), Always: ticked("always"), NoAnswer: ticked("no_answer"),
+		Simultaneous: ticked("simultaneous"), After: after,
+	}
+	_, err = api.PutWish(r.Context(), s.b, l.ID, wish)
+	if bad, ok := errors.AsType[*api.Invalid](err); ok {
+		f := lineFormOf(l)
+		f.Wish, f.Error, f.Field = wish, bad.Text, "wish"
+		s.showLine(w, r, http.StatusUnprocessableEntity, f)
+		return
+	}
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	done(w, r, "/lines/"+strconv.FormatInt(l.ID, 10), "line-calls")
+}
+
+// lineFormOf is the form of a line as it is.
+func lineFormOf(l api.Line) lineForm {
+	return lineForm{Line: l, Edit: api.LineEdit{
+		ID: l.ID, Name: l.Name, AOR: l.AOR, Number: l.Number, Extension: l.Extension, AuthUser: l.AuthUser,
+	}}
 }
 
 func (s *Server) deleteLine(w http.ResponseWriter, r *http.Request) {

@@ -83,6 +83,7 @@ func (s *Server) routes() []route {
 		{post, "/lines", member, s.putLine},
 		{get, "/lines/{id}", member, s.line},
 		{post, "/lines/{id}", member, s.putLine},
+		{post, "/lines/{id}/calls", member, s.putWish},
 		{post, "/lines/{id}/delete", member, s.deleteLine},
 		{get, "/calls", member, s.calls},
 		{get, "/network", member, s.network},

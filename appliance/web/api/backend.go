@@ -29,6 +29,7 @@ type Backend interface {
 	Servers
 	Interfaces
 	Help
+	Wishes
 }
 
 // Inventory finds phones.

@@ -280,3 +280,17 @@ func (f *fake) Help(_ context.Context, m mac.Addr) ([]HelpView, error) {
 	}
 	return []HelpView{{Slot: 1, Numbers: []string{"112"}, Ways: []string{"gateway"}, Shown: "+4930123450", Location: HelpPlace{Known: true, Name: "Attic <3>", How: "its network"}}}, nil
 }
+
+func (f *fake) Wish(_ context.Context, id int64) (Wish, error) {
+	if id != 7 {
+		return Wish{}, ErrNotFound
+	}
+	return Wish{Number: "102", NoAnswer: true}, nil
+}
+
+func (f *fake) PutWish(_ context.Context, id int64, w Wish) (Wish, error) {
+	if id != 7 {
+		return Wish{}, ErrNotFound
+	}
+	return w, nil
+}

@@ -52,6 +52,8 @@ func Routes(b Backend, log *slog.Logger) []Route {
 		{Method: http.MethodGet, Path: "/lines/{id}", Handler: h.do(h.line)},
 		{Method: http.MethodPut, Path: "/lines/{id}", Handler: h.do(h.editLine)},
 		{Method: http.MethodDelete, Path: "/lines/{id}", Handler: h.do(h.deleteLine)},
+		{Method: http.MethodGet, Path: "/lines/{id}/calls", Handler: h.do(h.wish)},
+		{Method: http.MethodPut, Path: "/lines/{id}/calls", Handler: h.do(h.putWish)},
 		{Method: http.MethodGet, Path: "/calls", Handler: h.do(h.calls)},
 		{Method: http.MethodGet, Path: "/troubles", Handler: h.do(h.troubles)},
 		{Method: http.MethodGet, Path: "/openapi.json", Handler: document},

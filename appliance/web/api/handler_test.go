@@ -245,7 +245,7 @@ func TestDocumentDescribesViews(t *testing.T) {
 		"ReservationEdit": ReservationEdit{}, "Check": Check{}, "Examination": Examination{},
 		"Party": Party{}, "Pool": Pool{}, "Phones": Phones{}, "Phone": Phone{}, "Account": Account{}, "LineRef": LineRef{}, "LineList": LineList{},
 		"Line": Line{}, "LineEdit": LineEdit{}, "NewPhone": NewPhone{}, "Approval": Approval{}, "Assignment": Assignment{}, "Story": Story{}, "Entry": Entry{}, "Error": Error{},
-		"HelpView": HelpView{}, "HelpPlace": HelpPlace{}, "HelpList": HelpList{},
+		"Wish": Wish{}, "HelpView": HelpView{}, "HelpPlace": HelpPlace{}, "HelpList": HelpList{},
 		"Trouble": Trouble{}, "TroubleList": TroubleList{},
 		"LegQuality": LegQuality{}, "EndedCall": EndedCall{}, "CallList": CallList{},
 		"Interface": Interface{}, "OtherServer": OtherServer{},
