@@ -392,4 +392,3 @@ func (f *fake) PutWish(_ context.Context, id int64, w api.Wish) (api.Wish, error
 	f.wishes[id] = w
 	return w, nil
 }
-
