@@ -210,7 +210,9 @@ func TestRestartAsksForTheOldAddress(t *testing.T) {
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	b := newTestBox(t, "udp")
+	b.mu.Lock()
 	b.lease = 2 * time.Second // T1 after one
+	b.mu.Unlock()
 	phone := booted(t, b, YealinkT46U())
 	ctx := inTime(t)
 	for b.renewals() == 0 {

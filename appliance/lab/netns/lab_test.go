@@ -123,7 +123,7 @@ func (w *world) udhcpc(t *testing.T) {
 	if !strings.Contains(env, "tftp=") {
 		t.Errorf("option 66 is missing:\n%s", env)
 	}
-	time.Sleep(300 * time.Millisecond) // dumpcap writes in batches
+	w.captured(pcap, "dhcp.option.dhcp == 5")
 	capture.stop(syscall.SIGINT)
 	seen := w.must("tshark", "-r", pcap, "-Y", "dhcp.option.dhcp == 5", "-T", "fields", "-e", "dhcp.option.tftp_server_name")
 	if !strings.Contains(seen, "http://"+boxLAN+"/") {

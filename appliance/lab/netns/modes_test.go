@@ -190,7 +190,7 @@ func TestRogue(t *testing.T) {
 	}
 	_ = syscall.Kill(-phone.cmd.Process.Pid, syscall.SIGUSR1)
 	n.told(env, "serverid="+boxLAN)
-	time.Sleep(300 * time.Millisecond) // dumpcap writes in batches
+	n.captured(pcap, "dhcp.option.dhcp == 5 && dhcp.option.dhcp_server_id == "+boxLAN+" && ip.dst != 255.255.255.255")
 	capture.stop(syscall.SIGINT)
 	offers := n.must("tshark", "-r", pcap, "-Y", "dhcp.option.dhcp == 2 && ip.src == "+boxLAN, "-T", "fields", "-e", "dhcp.hw.mac_addr")
 	if strings.Contains(offers, macOther) || strings.Count(offers, macPC) > 1 {

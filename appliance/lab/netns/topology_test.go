@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -232,16 +233,37 @@ func (p *process) alive() bool {
 	}
 }
 
+const busy = 4
+
+// captured waits until a packet that a display filter wants is in a file that
+// tshark still writes: it does so in batches.
+func (n *network) captured(pcap, filter string) {
+	n.t.Helper()
+	n.eventually(30*time.Second, "the capture to hold "+filter, func() bool {
+		// A file that is being written ends in the middle of a packet, which
+		// is no failure here.
+		out, _ := n.try(20*time.Second, "box", "tshark", "-r", pcap, "-Y", filter, "-T", "fields", "-e", "frame.number")
+		for line := range strings.Lines(out) {
+			if _, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // eventually asks until ok or the limit, and says what was waited for.
+// busy is how many times longer a busy machine may take than a quiet one. What
+// has to be fast is measured, and judged apart.
 func (n *network) eventually(limit time.Duration, what string, ok func() bool) time.Duration {
 	n.t.Helper()
 	start := time.Now()
-	for time.Since(start) < limit {
+	for time.Since(start) < limit*busy {
 		if ok() {
 			return time.Since(start)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	n.t.Fatalf("waited %v for: %s", limit, what)
+	n.t.Fatalf("waited %v for: %s", limit*busy, what)
 	return 0
 }
