@@ -16,8 +16,10 @@ var (
 	keyPage   = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,255}(?:/[A-Za-z0-9._~/-]{0,255})?$`)
 )
 
-// The words on keys whose label nobody wrote, by ISO 639-1.
+// The words on keys whose label nobody wrote, and beside the key of an account
+// that nobody is signed in to, by ISO 639-1.
 var (
+	nobodyWords  = map[string]string{"en": "Not signed in", "es": "Sin sesión", "ja": "未サインイン", "de": "Nicht angemeldet", "fr": "Non connecté", "pt": "Sem sessão"}
 	signInWords  = map[string]string{"en": "Sign in", "es": "Iniciar sesión", "ja": "サインイン", "de": "Anmelden", "fr": "Connexion", "pt": "Iniciar sessão"}
 	signOutWords = map[string]string{"en": "Sign out", "es": "Cerrar sesión", "ja": "サインアウト", "de": "Abmelden", "fr": "Déconnexion", "pt": "Terminar sessão"}
 )

@@ -70,6 +70,7 @@ type Account struct {
 	Password string
 	Label    string // what the phone shows beside the key: name of the line, or that nobody is signed in
 	Number   string // number or extension of the line, empty if nobody is signed in
+	Nobody   bool   // nobody is signed in: the phone says so in its language instead of Label
 }
 
 // Policy says whether media must be encrypted.

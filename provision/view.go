@@ -243,6 +243,9 @@ func (v *view) lines(p Phone, model Model) error {
 		}
 		used[int(a.Slot)] = true
 		shown := cmp.Or(label(a.Label), label(a.Number), a.Username)
+		if a.Nobody {
+			shown = cmp.Or(nobodyWords[v.Lang], nobodyWords["en"])
+		}
 		v.Accounts = append(v.Accounts, accountView{
 			Slot: int(a.Slot), Username: a.Username, Password: a.Password,
 			Label: shown, Name: shown, Number: label(a.Number),

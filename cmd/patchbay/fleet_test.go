@@ -109,6 +109,11 @@ func TestFleet(t *testing.T) {
 	t.Logf("%d starts in %d languages", started, len(places))
 }
 
+// nobodyIn is what a phone shows that nobody is signed in to.
+var nobodyIn = map[string]string{
+	"en": "Not signed in", "es": "Sin sesión", "ja": "未サインイン", "de": "Nicht angemeldet", "fr": "Non connecté", "pt": "Sem sessão",
+}
+
 // startFleetPhone starts one phone and judges what it did and understood.
 func startFleetPhone(ctx context.Context, box *appliance.Appliance, p lab.Personality, at place, lang string) error {
 	if p.Stranger {
@@ -136,6 +141,13 @@ func startFleetPhone(ctx context.Context, box *appliance.Appliance, p lab.Person
 		if a.Slot != i+1 || !phone.Registered(a.Slot) || a.Server != at.box.String() || a.Label == "" || a.Display == "" {
 			return fmt.Errorf("account %+v, registered %v", a, phone.Registered(a.Slot))
 		}
+	}
+	nobody := nobodyIn[lang]
+	if _, ok := p.Languages[lang]; p.Languages != nil && !ok {
+		nobody = nobodyIn["en"]
+	}
+	if p.LanguageKey != "" && accounts[0].Label != nobody {
+		return fmt.Errorf("shows %q, want %q", accounts[0].Label, nobody)
 	}
 	if ca, err := phone.Fetch(ctx, "ca.pem"); err != nil || !strings.HasPrefix(string(ca), "-----BEGIN CERTIFICATE-----") {
 		return fmt.Errorf("the certificate of the box: %q, %w", ca, err)

@@ -167,7 +167,7 @@ func (d *Directory) render(p *phone) provision.Phone {
 	}
 	signedIn := false
 	for _, a := range p.accounts {
-		r := provision.Account{Account: a.Account, Username: a.Username, Password: a.Password, Label: NobodyLabel}
+		r := provision.Account{Account: a.Account, Username: a.Username, Password: a.Password, Label: NobodyLabel, Nobody: a.LineID == 0}
 		if l, ok := d.lines[a.LineID]; ok {
 			r.Label, r.Number = l.Name(), cmp.Or(l.Number, l.Extension)
 			if out.Language == "" {
