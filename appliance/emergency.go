@@ -162,7 +162,7 @@ type locator struct{ a *Appliance }
 
 // Locate implements sipedge.Locator. What the network says now counts more
 // than what somebody wrote down once.
-func (l locator) Locate(acc mac.Account, reported string) sipedge.Place {
+func (l locator) Locate(acc mac.Account, ip netip.Addr, reported string) sipedge.Place {
 	a := l.a
 	find := func(how string, fits func(Place) bool) (sipedge.Place, bool) {
 		i := slices.IndexFunc(a.cfg.Locations, fits)
@@ -192,21 +192,13 @@ func (l locator) Locate(acc mac.Account, reported string) sipedge.Place {
 		}
 		return sipedge.Place{Name: r.Location, How: "the page of the phone"}
 	}
-	if ip := a.addressOf(acc); ip.IsValid() {
+	if ip.IsValid() {
 		p, _ := find("its network", func(p Place) bool {
 			return slices.ContainsFunc(p.Subnets, func(n netip.Prefix) bool { return n.Contains(ip) })
 		})
 		return p
 	}
 	return sipedge.Place{}
-}
-
-// addressOf is where an account registered from; invalid if it did not.
-func (a *Appliance) addressOf(acc mac.Account) netip.Addr {
-	if b, ok := a.endpoint.Location().Binding(acc); ok {
-		return b.Source.Addr()
-	}
-	return netip.Addr{}
 }
 
 // Help implements [api.Help].

@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -110,16 +111,19 @@ func (e *Endpoint) Identify(r *Request) Identity {
 }
 
 // placeOf asks where the phone of an account is.
-func (s *Server) placeOf(a mac.Account, reported string) Place {
-	if s.cfg.Emergency.Locator == nil || a.MAC.IsZero() {
+func (s *Server) placeOf(a mac.Account, ip netip.Addr, reported string) Place {
+	if s.cfg.Emergency.Locator == nil {
 		return Place{}
 	}
-	return s.cfg.Emergency.Locator.Locate(a, reported)
+	if b, ok := s.router.binding(a); ok && !ip.IsValid() {
+		ip = b.Source.Addr()
+	}
+	return s.cfg.Emergency.Locator.Locate(a, ip, reported)
 }
 
 // callForHelp tries every way to reach somebody who can help.
 func (c *call) callForHelp() error {
-	c.place = c.s.placeOf(c.identity.Account, c.reported())
+	c.place = c.s.placeOf(c.identity.Account, c.r.Flow.Remote.Addr(), c.reported())
 	c.s.rememberCallBack(c.helpShown(), c.line.Number, c.identity.Account)
 	c.alarm(HelpDialled, "")
 	c.s.notifySite(c)
@@ -400,7 +404,7 @@ func (s *Server) EmergencyView(a mac.Account) EmergencyView {
 	id, _ := s.accounts.Account(a)
 	line, signedIn := s.router.line(id)
 	as := s.router.emergencyLines(line, signedIn)
-	p := s.placeOf(a, "")
+	p := s.placeOf(a, netip.Addr{}, "")
 	v := EmergencyView{
 		Numbers: s.router.plan.Emergency(), Ways: s.helpWays(as), Shown: s.helpShown(p, line), Place: p,
 		Test: s.router.test, OnSite: s.cfg.Emergency.OnSite,
@@ -413,7 +417,7 @@ func (s *Server) EmergencyView(a mac.Account) EmergencyView {
 
 // emergencyTest says what an emergency call of this phone would send.
 func (c *call) emergencyTest() Outcome {
-	c.place = c.s.placeOf(c.identity.Account, c.reported())
+	c.place = c.s.placeOf(c.identity.Account, c.r.Flow.Remote.Addr(), c.reported())
 	out := Outcome{Say: []string{"emergency-test"}, OK: true, Display: c.place.Name}
 	if n := c.helpShown(); n != "" {
 		out.Say = append(out.Say, "emergency-number", "spell:"+n)

@@ -24,7 +24,7 @@ import (
 // building knows where the phones of a test are.
 type building map[mac.Account]Place
 
-func (b building) Locate(a mac.Account, reported string) Place {
+func (b building) Locate(a mac.Account, _ netip.Addr, reported string) Place {
 	p := b[a]
 	if reported != "" {
 		p.How = "phone"

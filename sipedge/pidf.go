@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -36,9 +37,11 @@ func (p Place) Known() bool { return len(p.Civic) > 0 || p.HasPoint || p.Name !=
 // Locator says where phones are. It is asked when an emergency call comes, and
 // must neither block nor touch the disk.
 type Locator interface {
-	// Locate returns the place of an account's phone; reported is the
-	// P-Access-Network-Info of its call (RFC 7315 §5.4), may be empty.
-	Locate(a mac.Account, reported string) Place
+	// Locate returns the place of an account's phone, which may be zero where
+	// nobody knows the phone. ip is the address that it calls from, invalid
+	// where that is not known; reported is the P-Access-Network-Info of its
+	// call (RFC 7315 §5.4), may be empty.
+	Locate(a mac.Account, ip netip.Addr, reported string) Place
 }
 
 // pidf writes the place as a presence document (RFC 4119, RFC 5139, RFC 5491)
