@@ -31,6 +31,7 @@ type fake struct {
 	leases   []api.Lease
 	ended    []api.EndedCall // newest first
 	reserved []api.Reservation
+	uploads  []api.Upload
 	text     string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls    []string // what was asked of the desk
 	err      error    // what the next call of the desk returns

@@ -25,6 +25,7 @@ type phonePage struct {
 	Story     api.Story
 	Past      bool // an older page of the story, which does not move
 	Approve   approveForm
+	Uploads   []api.Upload
 }
 
 // accountPart is one account with what is needed to change it.
@@ -92,6 +93,9 @@ func (s *Server) phonePage(ctx context.Context, m mac.Addr, before int64) (p pho
 		if newest, err = s.b.Story(ctx, m, 0, storyPage); err != nil {
 			return p, err
 		}
+	}
+	if p.Uploads, err = s.b.Uploads(ctx, m); err != nil && !errors.Is(err, api.ErrNotFound) {
+		return p, err
 	}
 	p.Diagnosis = api.Diagnose(p.Phone, newest)
 	if p.Lines, err = s.b.Lines(ctx); err != nil {

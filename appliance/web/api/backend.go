@@ -28,6 +28,7 @@ type Backend interface {
 	Doctor
 	Servers
 	Interfaces
+	Provisioning
 	Help
 	Wishes
 }

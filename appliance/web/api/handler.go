@@ -61,6 +61,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 	routes = append(routes, h.serverRoutes()...)
 	routes = append(routes, h.interfaceRoutes()...)
 	routes = append(routes, h.leaseRoutes()...)
+	routes = append(routes, h.provisioningRoutes()...)
 	routes = append(routes, h.enrolmentRoutes()...)
 	routes = append(routes, h.signInRoutes()...)
 	routes = append(routes, Route{Method: http.MethodGet, Path: "/doctor", Handler: h.do(h.doctor)})

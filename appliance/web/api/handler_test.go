@@ -257,6 +257,9 @@ func TestDocumentDescribesViews(t *testing.T) {
 	for name, view := range serverViews {
 		views[name] = view
 	}
+	for name, view := range provisioningViews {
+		views[name] = view
+	}
 	for name, view := range views {
 		schema, ok := d.Components.Schemas[name]
 		if !ok {

@@ -1,0 +1,134 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"patchbay/dhcp/mac"
+)
+
+func (f *fake) Uploads(_ context.Context, m mac.Addr) ([]Upload, error) {
+	if m != known {
+		return nil, ErrNotFound
+	}
+	if f.empty {
+		return nil, nil
+	}
+	return []Upload{{ID: "1-app.log", Name: "a\"pp\x1b.log", Size: 3, Time: at}}, nil
+}
+
+func (f *fake) Upload(_ context.Context, m mac.Addr, id string) (Upload, []byte, error) {
+	if m != known || id != "1-app.log" {
+		return Upload{}, nil, ErrNotFound
+	}
+	return Upload{ID: id, Name: "a\"pp\x1b.log", Size: 3, Time: at}, []byte("log"), nil
+}
+
+func (f *fake) PersonalPath(_ context.Context, m mac.Addr) (PersonalPath, error) {
+	if m != known {
+		return PersonalPath{}, ErrNotFound
+	}
+	return PersonalPath{URL: "http://192.0.2.1/p/abc/"}, nil
+}
+
+func (f *fake) RenewPath(_ context.Context, m mac.Addr) (PersonalPath, error) {
+	return PersonalPath{URL: "http://192.0.2.1/p/def/"}, f.note("renew %v", m)
+}
+
+func (f *fake) PhonesTLS(context.Context) (PhonesTLS, error) {
+	if f.empty {
+		return PhonesTLS{}, nil
+	}
+	return PhonesTLS{
+		Phones:  []PhoneTLS{{MAC: known, Max: "TLS 1.0", Version: "TLS 1.0", Suite: "TLS_RSA_WITH_AES_128_CBC_SHA", Time: at}},
+		Changes: []TLSChange{{Change: "tls-1.0", Text: "TLS 1.0 is switched off", Phones: []mac.Addr{known}}, {Change: "3des", Text: "3DES is switched off"}},
+	}, nil
+}
+
+func (f *fake) Certificate(context.Context) (Certificate, error) {
+	return Certificate{Subject: "CN=box", Until: at}, nil
+}
+
+func (f *fake) PutCertificate(_ context.Context, pem string) (Certificate, error) {
+	if pem == "bad" {
+		return Certificate{}, &Invalid{Field: "pem", Text: "no"}
+	}
+	return Certificate{Public: true, Subject: "CN=phones.example.com", Until: at}, f.note("certificate %q", pem)
+}
+
+// provisioningViews are the views of provisioning, for the test of the document.
+var provisioningViews = map[string]any{
+	"Upload": Upload{}, "UploadList": UploadList{}, "PersonalPath": PersonalPath{}, "PhoneTLS": PhoneTLS{}, "TLSChange": TLSChange{},
+	"PhonesTLS": PhonesTLS{}, "Certificate": Certificate{}, "CertificateEdit": CertificateEdit{},
+}
+
+func TestProvisioningRoutes(t *testing.T) {
+	for _, tc := range []struct {
+		method, path, body string
+		status             int
+		holds              string
+	}{
+		{"GET", "/phones/00:00:5e:00:53:01/uploads", "", 200, `"size":3`},
+		{"GET", "/phones/00:00:5e:00:53:99/uploads", "", 404, ""},
+		{"GET", "/phones/00:00:5e:00:53:01/uploads/1-app.log", "", 200, "log"},
+		{"GET", "/phones/00:00:5e:00:53:01/uploads/..%2fx", "", 404, ""},
+		{"GET", "/phones/nonsense/uploads/x", "", 422, ""},
+		{"GET", "/phones/00:00:5e:00:53:01/path", "", 200, "/p/abc/"},
+		{"POST", "/phones/00:00:5e:00:53:01/path", "", 200, "/p/def/"},
+		{"GET", "/provisioning/tls", "", 200, `"phones":[]`},
+		{"GET", "/provisioning/certificate", "", 200, `"names":[]`},
+		{"PUT", "/provisioning/certificate", `{"pem":"x"}`, 200, `"public":true`},
+		{"PUT", "/provisioning/certificate", `{"pem":"bad"}`, 422, `"field":"pem"`},
+		{"PUT", "/provisioning/certificate", `{"pem":" "}`, 422, ""},
+		{"DELETE", "/provisioning/certificate", "", 204, ""},
+	} {
+		r := httptest.NewRequest(tc.method, Prefix+tc.path, strings.NewReader(tc.body))
+		if tc.body != "" {
+			r.Header.Set("Content-Type", "application/json")
+		}
+		w := httptest.NewRecorder()
+		Handler(newFake(), slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.holds) {
+			t.Errorf("%s %s: %d %s", tc.method, tc.path, w.Code, w.Body)
+		}
+		if disposition := w.Header().Get("Content-Disposition"); strings.HasSuffix(tc.path, "/1-app.log") && (disposition != `attachment; filename="a_pp_.log"` || w.Header().Get("Content-Type") != "application/octet-stream") {
+			t.Errorf("a file of a phone is sent as %q %q", disposition, w.Header().Get("Content-Type"))
+		}
+		if w.Code == http.StatusInternalServerError {
+			t.Errorf("%s %s: a fault of the box", tc.method, tc.path)
+		}
+	}
+}
+
+func TestPrintProvisioning(t *testing.T) {
+	socket := serve(t, newFake())
+	var out bytes.Buffer
+	for _, print := range []func() error{
+		func() error { return PrintUploads(t.Context(), &out, socket, known, "") },
+		func() error { return PrintUploads(t.Context(), &out, socket, known, "1-app.log") },
+		func() error { return PrintPath(t.Context(), &out, socket, known, true) },
+		func() error { return PrintTLS(t.Context(), &out, socket) },
+		func() error { return ChangeCertificate(t.Context(), &out, socket, "x") },
+		func() error { return ChangeCertificate(t.Context(), &out, socket, "") },
+	} {
+		if err := print(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Error("a phone writes to the terminal")
+	}
+	if err := PrintUploads(t.Context(), &out, socket, other, ""); err == nil {
+		t.Error("uploads of nobody")
+	}
+}

@@ -1,0 +1,67 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"patchbay/appliance/web/api"
+	"patchbay/dhcp/mac"
+)
+
+func (f *fake) Uploads(_ context.Context, m mac.Addr) ([]api.Upload, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phones[m] == nil {
+		return nil, api.ErrNotFound
+	}
+	return f.uploads, nil
+}
+
+func (f *fake) Upload(_ context.Context, _ mac.Addr, id string) (api.Upload, []byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.uploads {
+		if u.ID == id {
+			return u, []byte("<script>alert(1)</script>"), nil
+		}
+	}
+	return api.Upload{}, nil, api.ErrNotFound
+}
+
+func (f *fake) PersonalPath(context.Context, mac.Addr) (api.PersonalPath, error) {
+	return api.PersonalPath{URL: "http://192.0.2.1/p/abc/"}, nil
+}
+
+func (f *fake) RenewPath(_ context.Context, m mac.Addr) (api.PersonalPath, error) {
+	return api.PersonalPath{URL: "http://192.0.2.1/p/def/"}, f.deskNote("renew %v", m)
+}
+
+func (f *fake) PhonesTLS(context.Context) (api.PhonesTLS, error) { return api.PhonesTLS{}, nil }
+
+func (f *fake) Certificate(context.Context) (api.Certificate, error) { return api.Certificate{}, nil }
+
+func (f *fake) PutCertificate(_ context.Context, pem string) (api.Certificate, error) {
+	return api.Certificate{}, f.deskNote("certificate of %d bytes", len(pem))
+}
+
+// TestUploadsOnThePage: what a phone wrote is listed, and is never shown by
+// the browser.
+func TestUploadsOnThePage(t *testing.T) {
+	s, f, token := office(t)
+	f.uploads = []api.Upload{{ID: "1-app.log", Name: "<b>app</b>.html", Size: 25, Time: f.now()}}
+	page := request(s, http.MethodGet, "/phones/"+yealink.String(), nil, as(token)).Body.String()
+	for _, want := range []string{"Files that the phone wrote (1)", "&lt;b&gt;app", "/uploads/1-app.log", "25 bytes"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not show %q", want)
+		}
+	}
+	file := request(s, http.MethodGet, "/api/v1/phones/"+yealink.String()+"/uploads/1-app.log", nil, as(token))
+	if file.Code != http.StatusOK || file.Header().Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(file.Header().Get("Content-Disposition"), "attachment") {
+		t.Errorf("%d %v", file.Code, file.Header())
+	}
+	if stranger := request(s, http.MethodGet, "/api/v1/phones/"+yealink.String()+"/uploads/1-app.log", nil); stranger.Code != http.StatusUnauthorized {
+		t.Errorf("anybody reads it: %d", stranger.Code)
+	}
+}
