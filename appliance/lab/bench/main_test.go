@@ -30,6 +30,8 @@ var roles = map[string]func() int{
 	"fleet-http": playFleetHTTP,
 	"fleet-tftp": playFleetTFTP,
 	"fleet-save": playFleetSave,
+	"edge":       playEdge,
+	"sipload":    playSIPLoad,
 }
 
 func TestMain(m *testing.M) {
