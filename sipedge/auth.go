@@ -248,15 +248,21 @@ func (e *Endpoint) challenge(r *Request, stale bool) {
 	if r.Method == sip.REGISTER {
 		status, reason, name = sip.StatusUnauthorized, "Unauthorized", "WWW-Authenticate"
 	}
+	value := e.challengeFor(userAgent(r), r.Flow, stale)
+	e.answer(r, status, reason, sip.NewHeader(name, value))
+}
+
+// challengeFor makes a challenge for a user agent, with a nonce for its address.
+func (e *Endpoint) challengeFor(agent string, flow Flow, stale bool) string {
 	algorithm := "MD5"
-	if e.strong(userAgent(r)) {
+	if e.strong(agent) {
 		algorithm = "SHA-256"
 	}
-	value := `Digest realm="` + e.cfg.Realm + `", nonce="` + e.nonces.make(r.Flow.Remote.Addr()) + `", algorithm=` + algorithm + `, qop="auth"`
+	value := `Digest realm="` + e.cfg.Realm + `", nonce="` + e.nonces.make(flow.Remote.Addr()) + `", algorithm=` + algorithm + `, qop="auth"`
 	if stale {
 		value += ", stale=true"
 	}
-	e.answer(r, status, reason, sip.NewHeader(name, value))
+	return value
 }
 
 // strong says whether a user agent is known to speak SHA-256.

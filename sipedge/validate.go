@@ -46,13 +46,16 @@ var methods = map[string]bool{
 }
 
 // once are the headers that a message may have one of (RFC 3261 §7.3.1, §20).
-// The value says whether it must.
-var once = map[string]bool{
-	"from": true, "to": true, "call-id": true, "cseq": true,
-	"max-forwards": false, "content-length": false, "content-type": false, "expires": false, "event": false,
-	"refer-to": false, "referred-by": false, "replaces": false, "session-expires": false, "min-se": false, "date": false,
-	"subscription-state": false, "rack": false, "rseq": false,
+// The value is the place where they are counted, those that it must have first.
+var once = map[string]int{
+	"from": 0, "to": 1, "call-id": 2, "cseq": 3,
+	"max-forwards": 4, "content-length": 5, "content-type": 6, "expires": 7, "event": 8,
+	"refer-to": 9, "referred-by": 10, "replaces": 11, "session-expires": 12, "min-se": 13, "date": 14,
+	"subscription-state": 15, "rack": 16, "rseq": 17,
 }
+
+// needed are the first of them.
+var needed = [...]string{"from", "to", "call-id", "cseq"}
 
 // judge says what is wrong with a message before anything acts on it, or nil.
 // It also brings headers into the form that sipgo reads right, and sets odd if
@@ -96,20 +99,21 @@ func judgeVersion(m *message) *fault {
 
 // judgeHeaders counts the headers and parses those with addresses.
 func (m *message) judgeHeaders() *fault {
-	seen := make(map[string]int, len(once))
+	var seen [18]bool
 	for i := range m.fields {
 		f := &m.fields[i]
-		if _, single := once[f.name]; single {
-			if seen[f.name]++; seen[f.name] > 1 {
+		if at, single := once[f.name]; single {
+			if seen[at] {
 				return badRequest("more than one " + wireName(f.name))
 			}
+			seen[at] = true
 		}
 		if !m.normalise(f) {
 			return badRequest("unreadable " + wireName(f.name))
 		}
 	}
-	for name, must := range once {
-		if must && seen[name] == 0 {
+	for i, name := range needed {
+		if !seen[i] {
 			return badRequest("no " + wireName(name))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,6 +100,17 @@ func playEdge() int {
 func runEdge() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if name := os.Getenv("BENCH_PROFILE"); name != "" { // where the time goes
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	dir := os.Getenv("BENCH_STATE")
 	key, err := store.LoadKey(filepath.Join(dir, "secret.key"))
 	if err != nil {
