@@ -60,8 +60,12 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 	if m.odd {
 		raw = m.write()
 	}
-	if m.method == "REGISTER" && !e.credited(m) {
-		e.challengeAtOnce(m, flow)
+	if m.method == "REGISTER" {
+		if e.credited(m) {
+			e.registerAtOnce(m, raw, flow)
+		} else {
+			e.challengeAtOnce(m, flow)
+		}
 		return nil
 	}
 	if m.status == 0 && !e.dispatch.note(m) {

@@ -15,7 +15,8 @@
 // by sipgo. What is refused is answered without a transaction. Nothing on that
 // way waits for a name server, a disk or another peer.
 //
-// sipgo then starts a goroutine per message, without any order. The dispatcher
+// A REGISTER is served where it was read, in memory and without a transaction.
+// For all else sipgo starts a goroutine per message, without any order. The dispatcher
 // restores it: handlers of one Call-ID start as their requests arrived, one at
 // a time; only an INVITE that rings lets the others pass.
 //
