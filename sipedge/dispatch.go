@@ -221,14 +221,7 @@ func (d *dispatcher) sweep() {
 	}
 }
 
-// settle waits until the handlers of all that arrived have begun, as far as
-// they will: what sipgo takes for itself never reaches one.
-func (d *dispatcher) settle(limit time.Duration) {
-	for end := time.Now().Add(limit); time.Now().Before(end) && d.unclaimed(); {
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
+// unclaimed says whether the handler of something that arrived has not begun.
 func (d *dispatcher) unclaimed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

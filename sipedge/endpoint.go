@@ -257,7 +257,7 @@ func (e *Endpoint) Close() error {
 	for _, p := range e.packets {
 		p.deafen()
 	}
-	e.dispatch.settle(settleTime)
+	e.settle()
 	for _, p := range e.packets {
 		p.stop()
 	}
@@ -271,8 +271,24 @@ func (e *Endpoint) Close() error {
 	return nil
 }
 
-// settleTime bounds how long Close waits for the handlers of what was read last.
-const settleTime = 300 * time.Millisecond
+// How long Close waits for the handlers of what was read last: they have begun,
+// and sipgo has had time for what it takes for itself.
+const (
+	settleTime = 500 * time.Millisecond
+	takingTime = 150 * time.Millisecond
+)
+
+func (e *Endpoint) settle() {
+	for end := time.Now().Add(settleTime); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		last := int64(0)
+		for _, p := range e.packets {
+			last = max(last, p.given.Load())
+		}
+		if time.Since(time.Unix(0, last)) > takingTime && !e.dispatch.unclaimed() {
+			return
+		}
+	}
+}
 
 // housekeeping forgets what is over, once a second.
 type housekeeping struct{ e *Endpoint }

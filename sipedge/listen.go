@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,6 +87,7 @@ type packetListener struct {
 	ready chan struct{} // closed when it is read for the first time
 	quit  chan struct{} // closed when nothing is read any more
 	gone  chan struct{} // closed when the readers may end
+	given atomic.Int64  // when sipgo was given a message last, Unix nanoseconds
 	once  sync.Once
 	ended sync.Once
 	group errgroup.Group // the readers; one at a time but for their change
@@ -202,6 +204,7 @@ func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
 		from := addrPortOf(addr)
 		if out := r.p.e.admit(r.buf[:n], Flow{Transport: "udp", Remote: from, Local: r.p.local}); out != nil {
 			r.sources[from] = struct{}{}
+			r.p.given.Store(time.Now().UnixNano())
 			return copy(b, out), addr, nil
 		}
 	}
