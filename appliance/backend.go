@@ -245,10 +245,10 @@ func (b backend) Phone(_ context.Context, m mac.Addr) (api.Phone, error) {
 
 // PhonePasswords implements api.Inventory.
 func (b backend) PhonePasswords(ctx context.Context, m mac.Addr) (api.Passwords, error) {
-	p := b.a.directory.Passwords(m)
-	if p.Admin == "" {
+	if !b.a.directory.Known(m) {
 		return api.Passwords{}, api.ErrNotFound
 	}
+	p := b.a.directory.Passwords(m)
 	return api.Passwords{Admin: p.Admin, User: p.User}, b.audited(ctx, "passwords", m.String(), "", nil)
 }
 

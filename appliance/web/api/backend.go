@@ -40,7 +40,8 @@ type Inventory interface {
 	// Phone returns one phone, or [ErrNotFound].
 	Phone(ctx context.Context, m mac.Addr) (Phone, error)
 	// PhonePasswords returns what the phone's own page and menus ask for, or
-	// [ErrNotFound]. That somebody asked is in the audit.
+	// [ErrNotFound]; they are empty until the phone was heard of. That somebody
+	// asked is in the audit.
 	PhonePasswords(ctx context.Context, m mac.Addr) (Passwords, error)
 }
 
