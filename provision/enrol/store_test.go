@@ -209,6 +209,7 @@ func (m *memory) Seen(a mac.Addr, _ time.Time) {
 // office is a desk with everything around it that a test looks at.
 type office struct {
 	*Desk
+	t     *testing.T
 	store *memory
 	clock time.Time
 
@@ -263,7 +264,7 @@ func newOffice(t *testing.T) *office {
 // reopen builds everything anew from what is on disk.
 func reopen(t *testing.T, store *memory) *office {
 	t.Helper()
-	o := &office{store: store, clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	o := &office{t: t, store: store, clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	record := func(_ mac.Addr, e story.Event) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
