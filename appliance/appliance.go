@@ -352,7 +352,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	if a.settings, err = sipedge.NewSettings(ctx, a.db.LineSettings()); err != nil {
 		return err
 	}
-	cfg.Settings, cfg.Forward = a.settings, a.settings
+	cfg.Settings, cfg.Forward, cfg.Policy = a.settings, forwarding{a}, a.policyOf
 	var uplink sipedge.Uplink
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink

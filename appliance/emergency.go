@@ -192,6 +192,13 @@ func (l locator) Locate(acc mac.Account, ip netip.Addr, reported string) sipedge
 		}
 		return sipedge.Place{Name: r.Location, How: "the page of the phone"}
 	}
+	if r, ok := a.directory.Account(acc); ok {
+		if name := a.directory.PolicyOf(a.lineOf(r.LineID)).Location; name != "" {
+			if p, ok := find("the policy", func(p Place) bool { return p.Name == name }); ok {
+				return p
+			}
+		}
+	}
 	if ip.IsValid() {
 		p, _ := find("its network", func(p Place) bool {
 			return slices.ContainsFunc(p.Subnets, func(n netip.Prefix) bool { return n.Contains(ip) })

@@ -164,6 +164,8 @@ func announcement(r story.Reason) []string {
 	switch r {
 	case story.NotSignedIn:
 		return []string{"not-signed-in"}
+	case story.CodeNotAllowed:
+		return []string{"not-allowed"}
 	case story.GatewayDown:
 		return []string{"gateway-away", "tone:congestion"}
 	case story.NoEmergencyPath:

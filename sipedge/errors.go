@@ -37,6 +37,7 @@ func (e *StatusError) Unwrap() error { return e.Err }
 // The refusals of the router and of the calls.
 var (
 	errNotSignedIn     = &StatusError{Status: 403, Phrase: "Nobody Is Signed In At This Phone", Reason: story.NotSignedIn}
+	errNotAllowed      = &StatusError{Status: 403, Phrase: "Not Allowed From This Phone", Reason: story.CodeNotAllowed}
 	errNumberUnknown   = &StatusError{Status: 404, Phrase: "Nobody Has This Number", Reason: story.NumberUnknown}
 	errNumberMissing   = &StatusError{Status: 484, Phrase: "Number Incomplete", Reason: story.NumberUnknown}
 	errNobodyThere     = &StatusError{Status: 480, Phrase: "No Phone Of This Line Is Registered", Reason: story.NobodyThere}

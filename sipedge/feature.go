@@ -140,6 +140,8 @@ func (c *call) askFeature(feature, argument string, again bool) (out Outcome, ok
 	ctx, stop := context.WithTimeout(c.r.Context(), featureLimit)
 	defer stop()
 	switch {
+	case feature == FeatureVoicemail: // a line that has one does not come here
+		out, ok = Outcome{Say: []string{"voicemail-none"}}, true
 	case feature == FeatureEmergencyTest:
 		out, ok = c.emergencyTest(), true
 	case feature == FeatureDNDOn, feature == FeatureDNDOff, feature == FeatureForwardReset, forwards(feature):

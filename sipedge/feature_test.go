@@ -251,6 +251,42 @@ func TestRefusalIsSpoken(t *testing.T) {
 	rig.ended(5)
 }
 
+func TestPolicy(t *testing.T) {
+	rig := newCallRig(t, false, func(c *ServerConfig) {
+		c.Prompts = noises{}
+		c.Policy = func(l Line) LinePolicy {
+			if l.ID != 1 {
+				return LinePolicy{}
+			}
+			return LinePolicy{Codes: []string{"*43", "*99"}, Voicemail: "102", Emergency: []string{"7777"}}
+		}
+	})
+	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
+	d := one.dial("*30", one.sdp(""))
+	one.response(183, sip.INVITE)
+	one.listens(5)
+	one.ackRefusal(d.invite, one.response(403, sip.INVITE))
+	rig.ended(1)
+	// Voicemail is a number, where there is one.
+	two.register(rig.ep.Addrs()[0])
+	d = one.dial("*99", one.sdp(""))
+	two.take().answer(two.sdp(""))
+	d.connected()
+	d.hangUp()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(2)
+	d = two.dial("*99", two.sdp(""))
+	d.connected()
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(3)
+	// A number of the site's own for emergencies.
+	d = one.dial("7777", one.sdp(""))
+	one.ackRefusal(d.invite, one.response(503, sip.INVITE))
+	if rec := rig.ended(4); !rec.Emergency {
+		t.Errorf("record: %+v", rec)
+	}
+}
+
 func TestMatchCode(t *testing.T) {
 	codes := append(DefaultFeatureCodes(), FeatureCode{"*550", "longer"})
 	for _, tc := range []struct{ dialled, feature, argument string }{

@@ -15,8 +15,26 @@ type Router struct {
 	codes    []FeatureCode
 	// gateway says whether calls can go out at all; nil: there is no gateway.
 	gateway func() bool
-	trunk   bool     // there is a fallback trunk
+	trunk   bool // there is a fallback trunk
+	policy  func(Line) LinePolicy
 	test    []string // numbers that speak what an emergency call would send
+}
+
+// LinePolicy is what the phones of a line may dial.
+type LinePolicy struct {
+	Codes     []string // feature codes, without what follows them; empty: all
+	Voicemail string   // number of the voicemail; empty: there is none
+	Emergency []string // numbers that are emergency numbers besides those of the country
+}
+
+// allows says whether a code may be dialled. Those by which a phone is set up,
+// signed in and signed out always may.
+func (p LinePolicy) allows(code FeatureCode) bool {
+	switch code.Feature {
+	case FeatureEnrol, FeaturePair, FeatureSignOut:
+		return true
+	}
+	return len(p.Codes) == 0 || slices.Contains(p.Codes, code.Code)
 }
 
 // Route is the way of one call. Either this box serves it itself (Feature), or phones of this site ring (Targets), or
@@ -43,6 +61,10 @@ func (r Route) Outward() bool { return len(r.As) > 0 }
 func (r *Router) FromPhone(id Identity, dialled string) (Route, error) {
 	out := Route{Dialled: r.plan.Read(dialled)}
 	line, signedIn := r.line(id)
+	policy := r.policy(line)
+	if slices.Contains(policy.Emergency, out.Dialled.Raw) {
+		out.Dialled.Emergency, out.Dialled.Number = true, out.Dialled.Raw
+	}
 	switch {
 	case out.Dialled.Number == "":
 		return out, errNumberMissing
@@ -55,8 +77,13 @@ func (r *Router) FromPhone(id Identity, dialled string) (Route, error) {
 		return out, nil
 	case out.Dialled.Feature:
 		code, argument, ok := matchCode(r.codes, out.Dialled.Raw)
-		if !ok {
+		switch {
+		case !ok:
 			return out, errNumberUnknown
+		case !policy.allows(code):
+			return out, errNotAllowed
+		case code.Feature == FeatureVoicemail && signedIn && policy.Voicemail != "" && !r.plan.Read(policy.Voicemail).Feature:
+			return r.FromPhone(id, policy.Voicemail)
 		}
 		out.Feature, out.Code, out.Argument = code.Feature, code.Code, argument
 		return out, nil

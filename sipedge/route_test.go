@@ -138,7 +138,7 @@ func TestRouterFromPhone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := &Router{plan: mustPlan(t, "DE"), accounts: dir, gateway: tt.gateway, binding: lookup(tt.bindings)}
+			r := &Router{policy: func(Line) LinePolicy { return LinePolicy{} }, plan: mustPlan(t, "DE"), accounts: dir, gateway: tt.gateway, binding: lookup(tt.bindings)}
 			id, _ := dir.Account(testAccount(tt.caller))
 			route, err := r.FromPhone(id, tt.dialled)
 			checkRefusal(t, err, tt.status, tt.reason)

@@ -26,9 +26,10 @@ type ServerConfig struct {
 	Now      func() time.Time // nil means time.Now
 	Tick     func()           // called at least every 2 s while all loops live; may be nil
 
-	Codes     []FeatureCode // what people dial for features; nil: [DefaultFeatureCodes]
-	Features  FeatureCodes  // serves those that are not the server's own; nil: they are refused
-	Settings  *Settings     // of lines, for do not disturb and forwarding; nil: there are none
+	Codes     []FeatureCode         // what people dial for features; nil: [DefaultFeatureCodes]
+	Features  FeatureCodes          // serves those that are not the server's own; nil: they are refused
+	Settings  *Settings             // of lines, for do not disturb and forwarding; nil: there are none
+	Policy    func(Line) LinePolicy // of a line, or of the site for the zero Line; nil: everything is allowed
 	Emergency EmergencyConfig
 	Trunk     TrunkConfig              // fallback; the zero value is none
 	Prompts   Prompts                  // nil: calls are refused without a word
@@ -138,6 +139,9 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 	if uplink != nil {
 		s.router.gateway = uplink.Up
 		s.upstream = newUpstream(uplink, accounts, cfg.Register, cfg.Tick, s.log)
+	}
+	if s.router.policy = cfg.Policy; cfg.Policy == nil {
+		s.router.policy = func(Line) LinePolicy { return LinePolicy{} }
 	}
 	s.router.test = cfg.Emergency.Test
 	if s.router.test == nil && plan.plan.code == "1" {

@@ -44,6 +44,7 @@ const (
 	GatewayRefused  Reason = "gateway-refused"
 	NoEmergencyPath Reason = "no-emergency-path"
 	Preempted       Reason = "preempted"
+	CodeNotAllowed  Reason = "code-not-allowed"
 	NoCommonCodec   Reason = "no-common-codec"
 	NoMediaPorts    Reason = "no-media-ports"
 	Busy            Reason = "busy"
@@ -129,6 +130,7 @@ var sipReasons = map[Reason]string{
 	NobodyThere:     "no phone of this line is registered",
 	GatewayDown:     "the gateway can't be reached",
 	GatewayRefused:  "the gateway refused",
+	CodeNotAllowed:  "the policy of the line does not allow this feature code",
 	Preempted:       "an emergency call needed the ports of this one",
 	NoEmergencyPath: "no way out: the gateway can't be reached and no fallback is fitted. The emergency services were NOT reached",
 	NoCommonCodec:   "the two sides have no codec in common",
