@@ -40,7 +40,9 @@ type provisioning struct {
 	uploads   *upload.Store
 	paths     *provision.Paths
 	roots     *provision.Roots
-	noHTTPS   error // why there is no HTTPS although it is configured
+	overrides *provision.Overrides
+	changing  sync.Mutex // one override is changed at a time
+	noHTTPS   error      // why there is no HTTPS although it is configured
 	publicKey *certificates
 
 	mu     sync.Mutex
@@ -72,6 +74,9 @@ func (a *Appliance) restoreProvisioning(ctx context.Context) (err error) {
 		return err
 	}
 	if p.uploads, err = upload.Open(filepath.Join(a.cfg.Box.State, "uploads"), upload.Default, a.now); err != nil {
+		return err
+	}
+	if err := a.restoreOverrides(ctx); err != nil {
 		return err
 	}
 	return a.restorePaths(ctx)
@@ -140,6 +145,7 @@ func (a *Appliance) buildProvision(context.Context) error {
 		Landing:   landing,
 		Tick:      a.watchdog.Loop("provision"),
 		Uploads:   a.doors.uploads,
+		Overrides: a.doors.overrides,
 		Paths:     a.doors.paths,
 		TLS:       a.phonesTLS(),
 	}

@@ -186,14 +186,24 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 // made returns a file that was made already from the same, or makes it.
 func (s *Server) made(t sight, local netip.Addr, p Phone, site Site) (*made, error) {
 	key := cacheKey{vendor: t.match.vendor, file: t.match.file, mac: p.MAC, model: p.Model, local: local, lang: t.lang}
-	if m := s.cache.find(key, p, site, 0); m != nil {
+	var values map[string]string
+	var edits uint64
+	if t.match.file.Role == RolePhone {
+		values, edits = s.cfg.Overrides.of(t.match.vendor, p)
+	}
+	if m := s.cache.find(key, p, site, edits); m != nil {
 		return m, nil
 	}
 	body, english, err := s.catalog.render(t.match.vendor, t.match.file, p, site, t.lang)
 	if err != nil {
 		return nil, err
 	}
-	return s.cache.put(key, made{phone: p, site: site, body: body, english: english}, s.now()), nil
+	if !t.match.file.Digest { // a digest of what was overridden is not known here
+		if body, err = override(dialects[t.match.vendor.Name], body, values); err != nil {
+			return nil, err
+		}
+	}
+	return s.cache.put(key, made{phone: p, site: site, edits: edits, body: body, english: english}, s.now()), nil
 }
 
 // unchanged evaluates the preconditions of GET and HEAD (RFC 9110 §13.2.2).

@@ -43,8 +43,9 @@ type Config struct {
 	Tick   func()           // called at least every two seconds by every loop; may be nil
 	// Upstream is asked for every file instead of making it; nil: files are
 	// made here.
-	Upstream *Upstream
-	Uploads  UploadStore // keeps what phones write; nil: it is counted only
+	Upstream  *Upstream
+	Overrides *Overrides  // nil: there are none
+	Uploads   UploadStore // keeps what phones write; nil: it is counted only
 	// Delivered is called when a phone has got its own configuration whole, or
 	// was told that it has the newest already, with the time at which it was
 	// rendered. It must not block; may be nil.

@@ -46,6 +46,20 @@ func (f *fake) PutCertificate(_ context.Context, pem string) (api.Certificate, e
 	return api.Certificate{}, f.deskNote("certificate of %d bytes", len(pem))
 }
 
+func (f *fake) Overrides(context.Context) ([]api.Override, error) { return nil, nil }
+
+func (f *fake) PutOverride(_ context.Context, e api.OverrideEdit) (api.Override, error) {
+	return api.Override{}, f.deskNote("override %s", e.Scope)
+}
+
+func (f *fake) PreviewOverride(context.Context, api.OverrideEdit, mac.Addr) (api.Diff, error) {
+	return api.Diff{}, nil
+}
+
+func (f *fake) RollbackOverride(_ context.Context, scope string) (api.Override, error) {
+	return api.Override{}, f.deskNote("rollback %s", scope)
+}
+
 // TestUploadsOnThePage: what a phone wrote is listed, and is never shown by
 // the browser.
 func TestUploadsOnThePage(t *testing.T) {

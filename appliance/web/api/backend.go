@@ -29,6 +29,7 @@ type Backend interface {
 	Servers
 	Interfaces
 	Provisioning
+	Overrides
 	Help
 	Wishes
 }

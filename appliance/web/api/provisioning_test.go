@@ -61,10 +61,39 @@ func (f *fake) PutCertificate(_ context.Context, pem string) (Certificate, error
 	return Certificate{Public: true, Subject: "CN=phones.example.com", Until: at}, f.note("certificate %q", pem)
 }
 
+func (f *fake) Overrides(context.Context) ([]Override, error) {
+	if f.empty {
+		return nil, nil
+	}
+	return []Override{{Scope: "vendor/yealink", Values: map[string]string{"a": "1"}}}, nil
+}
+
+func (f *fake) PutOverride(_ context.Context, e OverrideEdit) (Override, error) {
+	if e.Scope == "bad" {
+		return Override{}, &Invalid{Field: "values", Text: "no"}
+	}
+	return Override{Scope: e.Scope, Values: e.Values}, f.note("override %s %v", e.Scope, e.Values)
+}
+
+func (f *fake) PreviewOverride(_ context.Context, _ OverrideEdit, m mac.Addr) (Diff, error) {
+	if m != known {
+		return Diff{}, ErrNotFound
+	}
+	return Diff{Diff: "+a = 1\n"}, nil
+}
+
+func (f *fake) RollbackOverride(_ context.Context, scope string) (Override, error) {
+	if scope != "vendor/yealink" {
+		return Override{}, ErrNotFound
+	}
+	return Override{Scope: scope}, f.note("rollback %s", scope)
+}
+
 // provisioningViews are the views of provisioning, for the test of the document.
 var provisioningViews = map[string]any{
 	"Upload": Upload{}, "UploadList": UploadList{}, "PersonalPath": PersonalPath{}, "PhoneTLS": PhoneTLS{}, "TLSChange": TLSChange{},
 	"PhonesTLS": PhonesTLS{}, "Certificate": Certificate{}, "CertificateEdit": CertificateEdit{},
+	"Override": Override{}, "OverrideList": OverrideList{}, "OverrideEdit": OverrideEdit{}, "OverridePreview": OverridePreview{}, "OverrideRollback": OverrideRollback{}, "Diff": Diff{},
 }
 
 func TestProvisioningRoutes(t *testing.T) {
@@ -86,6 +115,13 @@ func TestProvisioningRoutes(t *testing.T) {
 		{"PUT", "/provisioning/certificate", `{"pem":"bad"}`, 422, `"field":"pem"`},
 		{"PUT", "/provisioning/certificate", `{"pem":" "}`, 422, ""},
 		{"DELETE", "/provisioning/certificate", "", 204, ""},
+		{"GET", "/overrides", "", 200, `"before":{}`},
+		{"PUT", "/overrides", `{"scope":"site/poly","values":{"a":"1"}}`, 200, `"a":"1"`},
+		{"PUT", "/overrides", `{"scope":"bad","values":{}}`, 422, ""},
+		{"POST", "/overrides/preview", `{"scope":"site/poly","values":{"a":"1"},"mac":"00:00:5e:00:53:01"}`, 200, "+a = 1"},
+		{"POST", "/overrides/preview", `{"scope":"site/poly","values":{},"mac":"00:00:5e:00:53:99"}`, 404, ""},
+		{"POST", "/overrides/rollback", `{"scope":"vendor/yealink"}`, 200, "vendor/yealink"},
+		{"POST", "/overrides/rollback", `{"scope":"vendor/x"}`, 404, ""},
 	} {
 		r := httptest.NewRequest(tc.method, Prefix+tc.path, strings.NewReader(tc.body))
 		if tc.body != "" {
@@ -115,12 +151,16 @@ func TestPrintProvisioning(t *testing.T) {
 		func() error { return PrintTLS(t.Context(), &out, socket) },
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "x") },
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "") },
+		func() error { return PrintOverrides(t.Context(), &out, socket) },
+		func() error { return PutOverride(t.Context(), &out, socket, "site/poly", map[string]string{"b": "2"}) },
+		func() error { return PreviewOverride(t.Context(), &out, socket, known, "site/poly", nil) },
+		func() error { return RollbackOverride(t.Context(), &out, socket, "vendor/yealink") },
 	} {
 		if err := print(); err != nil {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate"} {
+	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "  a = 1", "  b = 2", "+a = 1"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}

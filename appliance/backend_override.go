@@ -1,0 +1,108 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"patchbay/appliance/web/api"
+	"patchbay/dhcp/mac"
+	"patchbay/provision"
+)
+
+// keptOverride is the kind of overrides in the store, by scope.
+const keptOverride = "override"
+
+// restoreOverrides reads what administrators added to configurations.
+func (a *Appliance) restoreOverrides(ctx context.Context) error {
+	texts, err := a.db.Provisioning().All(ctx, keptOverride)
+	if err != nil {
+		return err
+	}
+	scopes := make(map[string]provision.Override, len(texts))
+	for scope, text := range texts {
+		var o provision.Override
+		if err := json.Unmarshal([]byte(text), &o); err != nil {
+			return fmt.Errorf("override of %s: %w", scope, err)
+		}
+		scopes[scope] = o
+	}
+	a.doors.overrides = provision.NewOverrides(a.catalog, scopes)
+	return nil
+}
+
+func (b backend) vendorOf(m mac.Addr) string {
+	p, _ := b.a.directory.Phone(m)
+	return p.Vendor
+}
+
+// Overrides implements api.Overrides.
+func (b backend) Overrides(context.Context) ([]api.Override, error) {
+	all := b.a.doors.overrides.All()
+	out := make([]api.Override, 0, len(all))
+	for _, scope := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, api.Override{Scope: scope, Values: all[scope].Values, Before: all[scope].Before})
+	}
+	return out, nil
+}
+
+// PutOverride implements api.Overrides.
+func (b backend) PutOverride(ctx context.Context, e api.OverrideEdit) (api.Override, error) {
+	if err := b.a.catalog.CheckOverride(e.Scope, e.Values, b.vendorOf); err != nil {
+		return api.Override{}, overrideFault(err)
+	}
+	b.a.doors.changing.Lock()
+	defer b.a.doors.changing.Unlock()
+	return b.storeOverride(ctx, e.Scope, b.a.doors.overrides.Next(e.Scope, e.Values))
+}
+
+// storeOverride writes a scope and then puts it in force.
+func (b backend) storeOverride(ctx context.Context, scope string, o provision.Override) (api.Override, error) {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return api.Override{}, err
+	}
+	if err := b.a.db.Provisioning().Put(ctx, keptOverride, map[string]string{scope: string(text)}); err != nil {
+		return api.Override{}, err
+	}
+	b.a.doors.overrides.Put(scope, o)
+	return api.Override{Scope: scope, Values: o.Values, Before: o.Before}, nil
+}
+
+// PreviewOverride implements api.Overrides.
+func (b backend) PreviewOverride(_ context.Context, e api.OverrideEdit, m mac.Addr) (api.Diff, error) {
+	if err := b.a.catalog.CheckOverride(e.Scope, e.Values, b.vendorOf); err != nil {
+		return api.Diff{}, overrideFault(err)
+	}
+	var local netip.Addr
+	if len(b.a.cfg.LANs) > 0 {
+		local = b.a.cfg.LANs[0].Address
+	}
+	diff, err := b.a.provision.Preview(m, local, e.Scope, e.Values)
+	return api.Diff{Diff: diff}, overrideFault(err)
+}
+
+// RollbackOverride implements api.Overrides.
+func (b backend) RollbackOverride(ctx context.Context, scope string) (api.Override, error) {
+	b.a.doors.changing.Lock()
+	defer b.a.doors.changing.Unlock()
+	o, ok := b.a.doors.overrides.All()[scope]
+	if !ok {
+		return api.Override{}, api.ErrNotFound
+	}
+	return b.storeOverride(ctx, scope, provision.Override{Values: o.Before, Before: o.Values})
+}
+
+// overrideFault tells the faults of an override in their own words.
+func overrideFault(err error) error {
+	if errors.Is(err, provision.ErrOverride) {
+		text := strings.ReplaceAll(err.Error(), ": "+provision.ErrOverride.Error(), "")
+		return &api.Invalid{Field: "values", Text: strings.ReplaceAll(text, "\n", "; ")}
+	}
+	return err
+}
