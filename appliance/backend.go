@@ -405,7 +405,7 @@ func (b backend) Resync(ctx context.Context, acc mac.Account) error {
 	if _, ok := b.a.directory.Account(acc); !ok {
 		return api.ErrNotFound
 	}
-	if !(presence{b.a}).Online(acc) {
+	if !presence(b).Online(acc) {
 		return api.ErrOffline
 	}
 	_, err := b.a.desk.Ask(acc, enrol.Resync)

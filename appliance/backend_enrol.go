@@ -140,7 +140,7 @@ func (b backend) EnrolSheet(ctx context.Context, text []byte, dry bool) (api.She
 
 // SignInSheet implements api.Enrolment.
 func (b backend) SignInSheet(ctx context.Context, text []byte, dry bool) (api.SheetReport, error) {
-	rep, err := b.a.desk.SignInSheet(ctx, text, presence{b.a}, dry)
+	rep, err := b.a.desk.SignInSheet(ctx, text, presence(b), dry)
 	return b.sheet(ctx, "sign-in-sheet", rep, err, dry)
 }
 

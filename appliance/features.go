@@ -51,7 +51,7 @@ func (f features) enrol(ctx context.Context, from mac.Account, code string) sipe
 		return sipedge.Outcome{Say: []string{"enter-code"}, Ask: codeDigits}
 	}
 	err := f.a.desk.Redeem(ctx, from, code)
-	_ = backend{f.a}.audited(ctx, "redeem-code", from.String(), "", said(err))
+	_ = backend(f).audited(ctx, "redeem-code", from.String(), "", said(err))
 	switch {
 	case err == nil:
 		out := sipedge.Outcome{Say: []string{"enrolled"}, OK: true}
@@ -73,7 +73,7 @@ func (f features) enrol(ctx context.Context, from mac.Account, code string) sipe
 // signOut ends the sign-in of a phone.
 func (f features) signOut(ctx context.Context, from mac.Account) sipedge.Outcome {
 	err := f.a.desk.SignOutAll(ctx, []mac.Account{from}, "")
-	_ = backend{f.a}.audited(ctx, "sign-out", from.String(), "", said(err))
+	_ = backend(f).audited(ctx, "sign-out", from.String(), "", said(err))
 	switch {
 	case err == nil:
 		return sipedge.Outcome{Say: []string{"signed-out"}, OK: true}
@@ -87,7 +87,7 @@ func (f features) signOut(ctx context.Context, from mac.Account) sipedge.Outcome
 // pair speaks where to sign in and the code for it, twice, and shows both.
 func (f features) pair(ctx context.Context, from mac.Account) sipedge.Outcome {
 	p, err := f.a.pairings.Begin(ctx, from)
-	_ = backend{f.a}.audited(ctx, "pairing", from.String(), "", pairingSaid(err))
+	_ = backend(f).audited(ctx, "pairing", from.String(), "", pairingSaid(err))
 	switch {
 	case errors.Is(err, enrol.ErrNoMethod):
 		return sipedge.Outcome{Say: []string{"not-allowed"}}

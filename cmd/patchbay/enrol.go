@@ -156,7 +156,7 @@ func sheet(ctx context.Context, args []string, out io.Writer) error {
 	}
 	c := api.NewClient(socket)
 	defer c.Close()
-	judge := map[string]func(context.Context, []byte, bool) (api.SheetReport, error){"enrol": c.EnrolSheet, "signin": c.SignInSheet}[rest[0]]
+	judge := map[string]func(context.Context, []byte, bool) (api.SheetReport, error){"enrol": c.EnrolSheet, "signin": c.SignInSheet, "lines": c.LineSheet}[rest[0]]
 	if judge == nil {
 		return errUsage
 	}
@@ -256,4 +256,20 @@ func audit(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	return api.PrintAudit(ctx, out, socket, strings.Join(rest, ""))
+}
+
+// pair lets a user sign in at a phone.
+func pair(ctx context.Context, args []string, out io.Writer) error {
+	rest, socket, err := socketFlags("pair")(args, 1)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return errUsage
+	}
+	list, err := parseAccounts(rest)
+	if err != nil {
+		return err
+	}
+	return api.PrintPairing(ctx, out, socket, list[0])
 }

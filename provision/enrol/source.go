@@ -145,11 +145,17 @@ func (r *RemoteLines) Run(ctx context.Context) error {
 		case id := <-r.wake:
 			r.refresh(ctx, id, refreshEvery)
 		case <-ticker.C:
-			for _, l := range r.desk.Lines() {
-				if l.Source != "" && len(r.desk.OnLine(l.ID)) > 0 {
-					r.refresh(ctx, l.ID, refreshLate-2*refreshEvery)
-				}
-			}
+			r.round(ctx)
+		}
+	}
+}
+
+// round asks for every line that somebody is signed in to and that was not
+// asked for within an hour.
+func (r *RemoteLines) round(ctx context.Context) {
+	for _, l := range r.desk.Lines() {
+		if l.Source != "" && len(r.desk.OnLine(l.ID)) > 0 {
+			r.refresh(ctx, l.ID, refreshLate-2*refreshEvery)
 		}
 	}
 }
