@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ type query struct {
 	path            string // decoded
 	agent           string // User-Agent; empty by TFTP
 	ifModifiedSince string
+	ranges          string // Range
 	ifNoneMatch     string
 	head            bool     // only the headers are wanted
 	certified       mac.Addr // whose factory certificate was verified; zero: nobody's
@@ -38,6 +40,7 @@ type reply struct {
 	etag   string
 
 	modified time.Time // zero: not known
+	file     *os.File  // sent in the place of the body; who sends it closes it
 	location string    // of another service that sends the phone on
 	size     int64     // of the file, where the body of a HEAD is not at hand; 0: that of the body
 
@@ -68,6 +71,9 @@ func (s *Server) serve(ctx context.Context, q query) reply {
 
 // answer finds, guards and renders one file.
 func (s *Server) answer(ctx context.Context, q query) reply {
+	if r, ok := s.firmware(q); ok {
+		return r
+	}
 	if s.cfg.Upstream != nil {
 		return s.relay(ctx, q)
 	}

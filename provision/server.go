@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -44,6 +45,7 @@ type Config struct {
 	// Upstream is asked for every file instead of making it; nil: files are
 	// made here.
 	Upstream  *Upstream
+	Firmware  *os.Root    // directory of images; nil: there are none
 	Overrides *Overrides  // nil: there are none
 	Uploads   UploadStore // keeps what phones write; nil: it is counted only
 	// Delivered is called when a phone has got its own configuration whole, or
@@ -194,7 +196,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	q := query{
-		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"), ifModifiedSince: r.Header.Get("If-Modified-Since"),
+		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"), ifModifiedSince: r.Header.Get("If-Modified-Since"), ranges: r.Header.Get("Range"),
 		head: r.Method == http.MethodHead, conn: r.Context().Value(connKey{}), local: localAddr(r), remote: remoteAddr(r), since: s.now(),
 	}
 	if ok, note := s.take(q.remote); !ok {
@@ -208,7 +210,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.cfg.Landing.ServeHTTP(w, r)
 			return
 		}
-		write(w, q, s.serve(r.Context(), q))
+		answer := s.serve(r.Context(), q)
+		if answer.file != nil {
+			writeFile(w, r, answer)
+			return
+		}
+		write(w, q, answer)
 	case http.MethodPut, http.MethodPost:
 		write(w, q, s.upload(w, r, q))
 	default:

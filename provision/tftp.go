@@ -49,6 +49,9 @@ func (d *tftpDoor) Read(ctx context.Context, r tftp.Request) (tftp.Content, int6
 	if err := tftpError(a.status); err != nil {
 		return nil, 0, err
 	}
+	if a.file != nil {
+		return image{a.file}, a.size, nil
+	}
 	return delivery{tftp.Bytes(a.body), a}, int64(len(a.body)), nil
 }
 
