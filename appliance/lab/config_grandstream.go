@@ -62,11 +62,11 @@ func grandstreamAccounts(values map[string]string, codes []pcodes) ([]Account, e
 		}
 		transport, err := number(p(c.transport), 0, 0, 2)
 		if err != nil {
-			return nil, fmt.Errorf("P%d: %w", c.transport, err)
+			return nil, fmt.Errorf("parameter P%d: %w", c.transport, err)
 		}
 		minutes, err := number(p(c.expires), 60, 1, 64800)
 		if err != nil {
-			return nil, fmt.Errorf("P%d: %w", c.expires, err)
+			return nil, fmt.Errorf("parameter P%d: %w", c.expires, err)
 		}
 		a := Account{
 			Slot: i + 1, User: p(c.user), AuthUser: firstOf(p(c.auth), p(c.user)), Password: p(c.password),
