@@ -49,6 +49,7 @@ check:
 # Root; network namespaces and foreign peers (see appliance/lab/netns).
 lab: bin/patchbay
 	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -skip Corpora -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
+	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -run '^TestSipp$$' -timeout 5m ./sipedge 2>&1 | $(COUNT)
 	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -run '^TestFleet$$' -timeout 5m ./cmd/patchbay 2>&1 | $(COUNT)
 
 # Root; Kea, dnsmasq, perfdhcp and strace (.ci/packages-bench). The machine
@@ -77,6 +78,11 @@ soak-dhcp: bin/patchbay
 CHAOS ?= 10000
 chaos:
 	PATCHBAY_CHAOS=$(CHAOS) CGO_ENABLED=0 $(GO) test -v -count=1 -timeout 60m -run '^TestChaos$$' ./sipedge
+
+# An hour of such calls, 20 a second: memory stays flat.
+SOAK ?= 1h
+soak:
+	PATCHBAY_SOAK=$(SOAK) CGO_ENABLED=0 $(GO) test -v -count=1 -timeout 3h -run '^TestChaos$$' ./sipedge
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

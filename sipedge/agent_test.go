@@ -26,6 +26,7 @@ type agent struct {
 	transport string
 	local     netip.AddrPort
 	write     func([]byte) error
+	close     func() error
 	in        chan sip.Message
 	user      string
 	password  string
@@ -408,6 +409,7 @@ func newPhoneAgent(t testing.TB, rig *callRig, transport string, n byte) *agent 
 	}
 	a.local = addrPortOf(conn.LocalAddr())
 	a.write = func(b []byte) error { _, err := conn.Write(b); return err }
+	a.close = conn.Close
 	a.rtp = listenRTP(t, ip)
 	var wg sync.WaitGroup
 	wg.Go(func() { a.read(conn, transport != "udp") })

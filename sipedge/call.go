@@ -111,6 +111,13 @@ func (c *call) stop() { c.once.Do(func() { close(c.stopped) }) }
 
 // run carries the call from the INVITE to its record.
 func (c *call) run() {
+	defer func() {
+		if v := recover(); v != nil {
+			// A fault of ours ends this call as any other: ports, dialogs, row.
+			c.finish(errSetup)
+			panic(v) // is told by who started the handler
+		}
+	}()
 	err := c.connect()
 	if c.moved {
 		c.s.ep.lamps.over(c.record.ID)

@@ -402,9 +402,11 @@ func TestChaos(t *testing.T) {
 	before := runtime.NumGoroutine()
 	var next atomic.Int64
 	var callers sync.WaitGroup
+	pace := soakPace(t, rig, &total)
 	for n := range 4 * phones {
 		callers.Go(func() {
 			for next.Add(1) <= int64(total) && ctx.Err() == nil {
+				pace()
 				robots[n%phones].call(ctx)
 			}
 		})
@@ -419,9 +421,9 @@ func TestChaos(t *testing.T) {
 	rig.mu.Lock()
 	defer rig.mu.Unlock()
 	began, moved := rig.server.counts()
-	t.Logf("%d calls began, %d of them came into another one; %d rows", began, moved, len(rig.records))
-	if len(rig.records) < began-moved {
-		t.Errorf("%d rows for %d calls", len(rig.records), began-moved)
+	t.Logf("%d calls began, %d of them came into another one; %d rows", began, moved, rig.rows)
+	if rig.rows < began-moved {
+		t.Errorf("%d rows for %d calls", rig.rows, began-moved)
 	}
 	answered := 0
 	for _, r := range rig.records {
@@ -432,8 +434,45 @@ func TestChaos(t *testing.T) {
 			t.Errorf("row: %+v", r)
 		}
 	}
-	if answered < total/5 {
+	if answered < len(rig.records)/5 {
 		t.Errorf("only %d of %d calls were answered: the robots test nothing", answered, total)
+	}
+}
+
+// soakPace slows the calls down to 20 a second for the time that PATCHBAY_SOAK
+// says, and watches the memory: after the first tenth it stays what it is. The run has to
+// take minutes for that.
+func soakPace(t *testing.T, rig *callRig, total *int) func() {
+	length, err := time.ParseDuration(os.Getenv("PATCHBAY_SOAK"))
+	if err != nil {
+		return func() {}
+	}
+	const perSecond = 20
+	*total = int(length.Seconds()) * perSecond
+	rig.mu.Lock()
+	rig.keep = 1000
+	rig.mu.Unlock()
+	tick := time.NewTicker(time.Second / perSecond)
+	t.Cleanup(tick.Stop)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	var n, settled atomic.Int64
+	return func() {
+		<-tick.C
+		switch i := n.Add(1); {
+		case i == max(int64(*total)/10, 90*perSecond): // transactions live for 32 s
+			settled.Store(int64(heap()))
+		case i%(60*perSecond) == 0, i == int64(*total):
+			now, first := heap(), settled.Load()
+			t.Logf("%d calls: %d KiB of heap, %d goroutines", i, now>>10, runtime.NumGoroutine())
+			if first > 0 && int64(now) > first+first/3+4<<20 {
+				t.Errorf("%d KiB of heap, %d KiB after the first tenth", now>>10, first>>10)
+			}
+		}
 	}
 }
 
@@ -457,7 +496,7 @@ func leftovers(t *testing.T, rig *callRig, goroutines int) {
 		return fmt.Sprintf("%d calls, %d dialogs, %d slots, %d transactions, %d ports, %d lamps, %d goroutines", calls, dialogs, parked, loose, open, lamps, more)
 	}
 	const clean = "0 calls, 0 dialogs, 0 slots, 0 transactions, 0 ports, 0 lamps, 0 goroutines"
-	for end := time.Now().Add(2 * patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(min(patience, 40*time.Second)); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if state() == clean {
 			return
 		}

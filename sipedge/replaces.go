@@ -393,6 +393,6 @@ func (c *call) handedOver(given *leg, rings *Route, err error) {
 		c.tryFailed(err)
 	default:
 		t.reached = given
-		c.join(t.held, given, c.joined)
+		c.join(t.held, given, func(err error) { c.joined(given, err) })
 	}
 }

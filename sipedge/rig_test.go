@@ -29,6 +29,8 @@ type callRig struct {
 	tap     atomic.Pointer[tapped] // nil: what passes is not noted
 	mu      sync.Mutex
 	records []CallRecord
+	rows    int
+	keep    int // how many records and events are kept; 0: all
 	reports []PhoneReport
 	events  []story.Event
 }
@@ -42,7 +44,11 @@ func (r *callRig) Message(at time.Time, from, to netip.AddrPort, transport strin
 func (r *callRig) Add(c CallRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.rows++
 	r.records = append(r.records, c)
+	if r.keep > 0 && len(r.records) > r.keep {
+		r.records = r.records[1:]
+	}
 }
 
 func (r *callRig) Report(p PhoneReport) {
@@ -55,6 +61,9 @@ func (r *callRig) tell(_ mac.Addr, e story.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
+	if r.keep > 0 && len(r.events) > r.keep {
+		r.events = r.events[1:]
+	}
 }
 
 // Whois: the phone with account n is at 127.0.0.(10+n).

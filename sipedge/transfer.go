@@ -194,7 +194,7 @@ func (c *call) reached(b *branch, res *sip.Response) (done bool, err error) {
 	}
 	c.stopTry(answeredElsewhere)
 	c.transfer.reached = l
-	c.bridge(c.transfer.held, l, c.joined)
+	c.bridge(c.transfer.held, l, func(err error) { c.joined(l, err) })
 	return true, nil
 }
 
@@ -253,10 +253,10 @@ func (c *call) recall() {
 }
 
 // joined is called when held and the one who was reached have their media.
-func (c *call) joined(err error) {
+func (c *call) joined(reached *leg, err error) {
 	t := c.transfer
 	switch {
-	case t == nil || c.ending:
+	case t == nil || c.ending || t.reached != reached: // it has hung up meanwhile
 	case err != nil:
 		c.tryFailed(err)
 	default:
