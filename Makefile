@@ -16,7 +16,7 @@ COUNT    = awk -f .ci/testcount.awk
 
 SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml)
 
-.PHONY: prompts plans demo demo-once build test check lab bench bench-dhcp bench-provision bench-sip soak-dhcp chaos soak corpora browser systemd clean
+.PHONY: prompts plans demo demo-once build test check lab bench bench-dhcp bench-provision bench-sip bench-media soak-dhcp chaos soak corpora browser systemd clean
 
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
@@ -67,6 +67,13 @@ bench-provision: bin/patchbay
 # Root, Kamailio and the same machine. Twenty minutes.
 bench-sip: bin/patchbay
 	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 60m -run '^TestSIP' ./appliance/lab/bench
+
+# Relaying RTP beside rtpengine in user space, and to SRTP: processor time per
+# packet, latency, allocations, memory, pauses of the collector. The same needs
+# and rtpengine; ten minutes. BENCH_CALLS says how many calls (500), BENCH_PROFILE
+# names a file for a CPU profile of our relay.
+bench-media: bin/patchbay
+	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 60m -run '^TestMedia' ./appliance/lab/bench
 
 # The same needs; a power return, a flood and a hundred kills; ten minutes.
 soak-dhcp: bin/patchbay

@@ -1,6 +1,6 @@
-// Package bench measures the DHCP service of the built binary beside servers
-// that others wrote, and puts loads on it that a site can put on it on its
-// worst day. It has tests only, behind the build tag `bench`; they need root
+// Package bench measures the DHCP service and the provisioning of the built
+// binary, and the media relay, beside servers that others wrote, and puts loads
+// on them that a site can put on them on its worst day. It has tests only, behind the build tag `bench`; they need root
 // and the packages in .ci/packages-bench.
 //
 //	gen ── bridge (lan) ── box        each a network namespace
@@ -15,4 +15,9 @@
 // soak-dhcp` is what perfdhcp can't play, because it speaks as a relay: 5,000
 // phones that get their power back at once, a flood of made-up devices from
 // one port, and a box that is killed a hundred times.
+//
+// `make bench-media` is the comparison with rtpengine in user space. Our side
+// is package media in a process of its own, gen the phones and flood the
+// gateway. What comes from the wire to a socket is charged by the kernel to who
+// sends it, so no figure here is that of a network card; the ratio is.
 package bench

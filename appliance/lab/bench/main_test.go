@@ -12,7 +12,7 @@ import (
 
 // tools are the foreign programs. A missing one fails the run; it never
 // skips green.
-var tools = []string{"ip", "sysctl", "taskset", "chrt", "nice", "strace", "perfdhcp", "kea-dhcp4", "dnsmasq", "nginx", "in.tftpd"}
+var tools = []string{"ip", "sysctl", "taskset", "chrt", "nice", "strace", "perfdhcp", "kea-dhcp4", "dnsmasq", "nginx", "in.tftpd", "prlimit", "rtpengine"}
 
 // roleVariable makes the test binary play one part in a namespace of its own
 // instead of running tests.
@@ -26,6 +26,9 @@ var roles = map[string]func() int{
 	"booting":  playBooting,
 	"load":     playLoad,
 	"careless": playCareless,
+
+	"relay":    playRelay,
+	"load-rtp": playLoadRTP,
 
 	"fleet-http": playFleetHTTP,
 	"fleet-tftp": playFleetTFTP,
@@ -51,7 +54,7 @@ func lacking() []string {
 		missing = append(missing, "root")
 	}
 	if bin := os.Getenv("PATCHBAY_BIN"); bin == "" {
-		missing = append(missing, "PATCHBAY_BIN (run `make bench-dhcp` or `make bench-provision`)")
+		missing = append(missing, "PATCHBAY_BIN (run `make bench-dhcp`, `make bench-provision`, `make bench-sip` or `make bench-media`)")
 	} else if _, err := os.Stat(bin); err != nil {
 		missing = append(missing, bin)
 	}
