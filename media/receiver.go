@@ -26,7 +26,8 @@ type receiver struct {
 	mux       bool // RTCP comes where RTP comes (RFC 5761)
 	open      opener
 	meter     meter
-	formats   [128]format
+	formats   [128]uint8 // by payload type: which of kinds
+	kinds     []format   // the first is of a type that nobody named
 	rtpLimit  limiter
 	rtcpLimit limiter
 
@@ -78,16 +79,26 @@ func (r *receiver) setCrypto(key *Crypto) error {
 func (r *receiver) setCodecs(local, remote []Codec) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.formats = [128]format{}
+	r.formats, r.kinds = [128]uint8{}, make([]format, 1, len(static)+4)
 	for pt, c := range static {
-		r.formats[pt] = formatOf(c)
+		r.setFormat(pt, c)
 	}
 	// What it sends carries our numbers; some send their own all the same.
 	for _, list := range [][]Codec{remote, local} {
 		for _, c := range list {
-			r.formats[c.PT&0x7f] = formatOf(c)
+			r.setFormat(c.PT&0x7f, c)
 		}
 	}
+}
+
+// setFormat keeps one byte per payload type: a table of all formats would be
+// a tenth of the memory that a call takes. mu is held.
+func (r *receiver) setFormat(pt uint8, c Codec) {
+	if r.formats[pt] == 0 {
+		r.formats[pt] = uint8(len(r.kinds))
+		r.kinds = append(r.kinds, format{})
+	}
+	r.kinds[r.formats[pt]] = formatOf(c)
 }
 
 func formatOf(c Codec) format {
@@ -124,7 +135,7 @@ func (r *receiver) takeRTP(b []byte, src netip.AddrPort, now time.Time) (out []b
 		return nil, false, false
 	}
 	moved = r.rtp.accept(src, now)
-	f := r.formats[b[1]&0x7f]
+	f := r.kinds[r.formats[b[1]&0x7f]]
 	if f.rate != 0 {
 		r.codec = f.name
 	}

@@ -167,7 +167,7 @@ func (f flow) rtcpPump() pump {
 
 func (p pump) run(ctx context.Context) error {
 	buf := make([]byte, maxPacket+tagRoom)
-	scratch := make([]byte, 0, maxPacket+2*tagRoom)
+	var scratch []byte // for RTCP only
 	failures := 0
 	for {
 		n, src, err := p.conn.ReadFromUDPAddrPort(buf[:maxPacket])
@@ -199,6 +199,9 @@ func (p pump) run(ctx context.Context) error {
 		if n == maxPacket { // there may have been more of it
 			p.flow.from.recv.oversized()
 			continue
+		}
+		if scratch == nil && (p.kind == "rtcp" || p.flow.from.mux.Load()) {
+			scratch = make([]byte, 0, maxPacket+2*tagRoom)
 		}
 		p.pass(p.flow, buf[:n], scratch, unmap(src), time.Now())
 	}

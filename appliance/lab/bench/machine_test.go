@@ -85,3 +85,40 @@ func (s span) end() (server time.Duration, foreign float64, err error) {
 	other := busy() - s.busy - (ours() - s.ours) - server
 	return server, max(0, other.Seconds()/time.Since(s.began).Seconds()), err
 }
+
+// contenders counts who wants a core while a relay and its load hold both. Of what
+// is never let in [busy] sees nothing; the kernel lets it in all the same, for
+// 50 ms each second, and that is what a latency then shows.
+type contenders struct {
+	file   *os.File // /proc/loadavg
+	buf    [64]byte
+	next   time.Time
+	looks  int
+	others int
+}
+
+// look takes a sample ten times a second and nothing from the heap.
+func (c *contenders) look() {
+	now := time.Now()
+	if now.Before(c.next) {
+		return
+	}
+	c.next = now.Add(100 * time.Millisecond)
+	n, _ := c.file.ReadAt(c.buf[:], 0)
+	running, spaces := 0, 0
+	for _, b := range c.buf[:n] {
+		switch {
+		case b == ' ':
+			spaces++
+		case spaces == 3 && b == '/':
+			spaces++
+		case spaces == 3:
+			running = 10*running + int(b-'0')
+		}
+	}
+	c.looks++
+	c.others += max(0, running-2)
+}
+
+// average is how many tasks wanted a core besides the two.
+func (c *contenders) average() float64 { return float64(c.others) / float64(max(c.looks, 1)) }

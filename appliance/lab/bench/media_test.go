@@ -25,8 +25,11 @@ const (
 	lossless     = 0.1                  // per cent that a run may lose where the other does not
 )
 
-// calmLoad is how much other work, in cores, a run bears whose latency counts.
+// calmLoad is how much other work, in cores, a run bears whose latency counts:
+// done, and waiting to be done.
 const calmLoad = 0.3
+
+func (r rtpResult) calm() bool { return r.Foreign <= calmLoad && r.Waiting <= calmLoad }
 
 // Where all phones and all gateways of the load are.
 var (
@@ -211,15 +214,15 @@ func objects(t *testing.T, all []rtpResult) {
 func added(t *testing.T, what string, relay, direct, other []rtpResult) {
 	var more []float64
 	for i, r := range relay {
-		calm := r.Foreign <= calmLoad && direct[i].Foreign <= calmLoad
+		calm := r.calm() && direct[i].calm()
 		note := ""
 		if !calm {
 			note = ", disturbed: not counted"
 		} else {
 			more = append(more, r.P999-direct[i].P999)
 		}
-		fmt.Printf("  p99.9 %s, round %d: patchbay %.0f µs, direct %.0f µs, added %.0f µs; rtpengine %.0f µs (foreign %.0f %%, %.0f %%)%s\n",
-			what, i+1, r.P999, direct[i].P999, r.P999-direct[i].P999, other[i].P999, 100*r.Foreign, 100*direct[i].Foreign, note)
+		fmt.Printf("  p99.9 %s, round %d: patchbay %.0f µs, direct %.0f µs, added %.0f µs; rtpengine %.0f µs (foreign %.0f %%, %.0f %%, waiting %.1f, %.1f)%s\n",
+			what, i+1, r.P999, direct[i].P999, r.P999-direct[i].P999, other[i].P999, 100*r.Foreign, 100*direct[i].Foreign, r.Waiting, direct[i].Waiting, note)
 	}
 	if len(more) == 0 {
 		t.Errorf("latency %s: all %d rounds were disturbed by other work on the machine; none counts", what, len(relay))

@@ -52,6 +52,7 @@ type rtpResult struct {
 	P50, P99, P999, Max     float64
 	Stalls                  int
 	Foreign                 float64 // other work on the machine, cores
+	Waiting                 float64 // other tasks that wanted a core, on average
 	Before, After           relayState
 }
 
@@ -106,6 +107,7 @@ type rtpLoad struct {
 	streams         []rtpStream
 	packet          [rtpBytes + tagSize]byte
 	measuring       bool
+	others          contenders
 	latency         []int32
 	result          rtpResult
 }
@@ -114,6 +116,9 @@ func newRTPLoad(plan rtpPlan) (*rtpLoad, error) {
 	l := &rtpLoad{plan: plan, streams: make([]rtpStream, 2*len(plan.Calls))}
 	l.latency = make([]int32, 0, (plan.Seconds+1)*len(l.streams)*int(time.Second/rtpPeriod))
 	var err error
+	if l.others.file, err = os.Open("/proc/loadavg"); err != nil {
+		return nil, err
+	}
 	if l.phones, err = openRTPSocket(plan.Phones, phonesAt); err != nil {
 		return nil, err
 	}
@@ -168,7 +173,11 @@ func (l *rtpLoad) run() (rtpResult, error) {
 		}
 		l.take(l.phones)
 		l.take(l.gateway)
+		if l.measuring {
+			l.others.look()
+		}
 	}
+	l.result.Waiting = l.others.average()
 	var err error
 	l.result.Wall = time.Since(s.began)
 	if l.result.CPU, l.result.Foreign, err = s.end(); err != nil && l.plan.PID != 0 {
@@ -281,7 +290,7 @@ func (r rtpResult) String() string {
 	if r.CPU > 0 {
 		text += fmt.Sprintf("CPU %.2f µs each, %.0f %% of the core  ", r.perPacket(), 100*r.CPU.Seconds()/r.Wall.Seconds())
 	}
-	text += fmt.Sprintf("p50 %.0f  p99 %.0f  p99.9 %.0f  max %.0f µs  foreign %.0f %%  stalls of the load %d", r.P50, r.P99, r.P999, r.Max, 100*r.Foreign, r.Stalls)
+	text += fmt.Sprintf("p50 %.0f  p99 %.0f  p99.9 %.0f  max %.0f µs  foreign %.0f %%  waiting %.1f  stalls of the load %d", r.P50, r.P99, r.P999, r.Max, 100*r.Foreign, r.Waiting, r.Stalls)
 	if r.Proven+r.Unproven > 0 {
 		text += fmt.Sprintf("  tags right %d, wrong %d", r.Proven, r.Unproven)
 	}
