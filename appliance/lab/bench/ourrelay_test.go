@@ -46,7 +46,6 @@ type relayState struct {
 	Resident int64         // octets of memory
 	Cycles   uint64        // of the collector
 	Pause    time.Duration // the longest that stopped all, at most
-	Dropped  uint64        // packets
 	Failed   string
 }
 
@@ -73,7 +72,6 @@ func askRelay(path string, order relayOrder, into *relayState) error {
 // the calls between its phones and the gateway.
 type ourRelay struct {
 	pool    *media.PortPool
-	streams []*media.Stream
 	garbage any
 }
 
@@ -182,7 +180,6 @@ func (r *ourRelay) open(secure bool) (rtpCall, error) {
 		leg.stream.SetDirection(media.SendRecv)
 		leg.stream.SetRemote(leg.at, netip.AddrPort{})
 	}
-	r.streams = append(r.streams, a, b)
 	go func() {
 		if err := media.NewRelay(a, b, media.RelayOptions{}).Run(context.Background()); err != nil {
 			complain(err)
@@ -200,16 +197,12 @@ func (r *ourRelay) state() relayState {
 		{Name: "/sched/pauses/total/gc:seconds"},
 	}
 	metrics.Read(samples)
-	st := relayState{
+	return relayState{
 		Objects:  samples[0].Value.Uint64() + samples[1].Value.Uint64(),
 		Cycles:   samples[2].Value.Uint64(),
 		Pause:    longest(samples[3].Value.Float64Histogram()),
 		Resident: resident(),
 	}
-	for _, s := range r.streams {
-		st.Dropped += s.Stats().Dropped.Total()
-	}
-	return st
 }
 
 // longest is the upper end of the highest bucket in use.
