@@ -23,7 +23,7 @@ const (
 	// no phone sends a backlog at once.
 	rtpLate  = 3 * time.Millisecond
 	rtpTail  = 400 * time.Millisecond // the last packets are waited for
-	rtpProof = 16                     // each 16th tag is looked at
+	rtpProof = 16                     // each 16th tag of a stream is looked at
 )
 
 // rtpPlan is what the load is told. Every call has two streams of 50 packets a
@@ -250,7 +250,7 @@ func (l *rtpLoad) take(s *rtpSocket) {
 		l.latency = append(l.latency, int32(min(at-st.sent[k], 1<<31-1)))
 		st.sent[k] = 0
 		l.result.Received++
-		if st.expect != nil && l.result.Received%rtpProof == 0 {
+		if st.expect != nil && seq%rtpProof == 0 {
 			l.prove(st.expect, b)
 		}
 	}
