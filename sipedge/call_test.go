@@ -272,6 +272,7 @@ func TestPhoneThatIsNotThere(t *testing.T) {
 }
 
 func TestNoAckEndsBothLegs(t *testing.T) {
+	t.Parallel()
 	rig := newCallRig(t, false, nil, func(c *callTimes) { c.ack = 700 * time.Millisecond })
 	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
 	two.register(rig.ep.Addrs()[0])

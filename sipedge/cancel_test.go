@@ -33,6 +33,7 @@ func TestCancel(t *testing.T) {
 // The caller cancels in the moment in which the called answers. Whatever wins,
 // both sides are told the same and nothing is left.
 func TestCancelRace(t *testing.T) {
+	t.Parallel()
 	rig := newCallRig(t, false, nil)
 	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
 	two.register(rig.ep.Addrs()[0])

@@ -17,6 +17,7 @@ import (
 // TestCancelNeverOvertakes sends INVITE and CANCEL back to back. Whatever
 // overtakes inside, the caller gets 200 and 487, and the handler is told.
 func TestCancelNeverOvertakes(t *testing.T) {
+	t.Parallel()
 	transports(t, func(t *testing.T, network string) {
 		const calls = 200
 		var mu sync.Mutex

@@ -304,6 +304,7 @@ func TestEmergencyFallsBackToTrunk(t *testing.T) {
 }
 
 func TestEmergencyOnSite(t *testing.T) {
+	t.Parallel()
 	rig, told := helpRig(t, false, func(c *ServerConfig) { c.Emergency.OnSite = []string{"102", "999"} })
 	two, three := newPhoneAgent(t, rig, "udp", 2), newPhoneAgent(t, rig, "udp", 3)
 	two.register(rig.ep.Addrs()[0])
@@ -389,6 +390,7 @@ func TestEmergencyTakesPorts(t *testing.T) {
 }
 
 func TestEmergencyTestCall(t *testing.T) {
+	t.Parallel()
 	rig, told := helpRig(t, true, func(c *ServerConfig) { c.Country = "US" })
 	three := newPhoneAgent(t, rig, "udp", 3)
 	d := three.dial("933", three.sdp(""))

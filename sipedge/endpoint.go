@@ -268,6 +268,11 @@ func (e *Endpoint) Close() error {
 		e.log.Debug("close sip user agent", "err", err)
 	}
 	e.dispatch.wait()
+	// For a request that it has read but not begun, sipgo opens a socket of
+	// its own when ours is gone: close that too.
+	if err := e.ua.Close(); err != nil {
+		e.log.Debug("close sip user agent", "err", err)
+	}
 	return nil
 }
 
@@ -275,7 +280,7 @@ func (e *Endpoint) Close() error {
 // and sipgo has had time for what it takes for itself.
 const (
 	settleTime = 500 * time.Millisecond
-	takingTime = 150 * time.Millisecond
+	takingTime = 30 * time.Millisecond
 )
 
 func (e *Endpoint) settle() {

@@ -128,6 +128,7 @@ func TestBusyLamp(t *testing.T) {
 
 // TestSubscriptions: what is refused, and what ends a subscription.
 func TestSubscriptions(t *testing.T) {
+	t.Parallel()
 	rig := newCallRig(t, false, nil)
 	one := newPhoneAgent(t, rig, "udp", 1)
 	one.register(rig.ep.Addrs()[0])

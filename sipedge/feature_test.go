@@ -76,6 +76,7 @@ func (a *agent) listens(n int) {
 }
 
 func TestEchoTest(t *testing.T) {
+	t.Parallel()
 	transports(t, func(t *testing.T, network string) {
 		rig, _ := featureRig(t)
 		one := newPhoneAgent(t, rig, network, 1)
@@ -129,6 +130,7 @@ func TestEchoWithoutOffer(t *testing.T) {
 }
 
 func TestFeatureCode(t *testing.T) {
+	t.Parallel()
 	for _, dialled := range []string{"*55*1234", "*551234", "*55*1234%23"} {
 		t.Run(dialled, func(t *testing.T) {
 			rig, desk := featureRig(t)
@@ -152,6 +154,7 @@ func TestFeatureCode(t *testing.T) {
 }
 
 func TestFeatureAsks(t *testing.T) {
+	t.Parallel()
 	rig, desk := featureRig(t)
 	one := newPhoneAgent(t, rig, "udp", 1)
 	d := one.dial("*55", one.sdp(""))
@@ -252,6 +255,7 @@ func TestRefusalIsSpoken(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
+	t.Parallel()
 	rig := newCallRig(t, false, func(c *ServerConfig) {
 		c.Prompts = noises{}
 		c.Policy = func(l Line) LinePolicy {

@@ -264,6 +264,7 @@ func TestEmergency(t *testing.T) {
 // costs a few seconds, then the site line is tried; the first is cancelled
 // should it come to life.
 func TestEmergencySilentLine(t *testing.T) {
+	t.Parallel()
 	rig := upRig(t, func(c *callTimes) { c.firstEmergency = 100 * time.Millisecond })
 	audio := newSecureAudio(t, rig.gw)
 	one := newPhoneAgent(t, rig, "udp", 1)

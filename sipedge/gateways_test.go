@@ -35,6 +35,7 @@ func twoGateways(t *testing.T, failback time.Duration) (*callRig, *gateway) {
 // lines register at the second, calls go through it; back at the first only
 // after a quiet time, and calls stay where they are.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	rig, second := twoGateways(t, 600*time.Millisecond)
 	one := newPhoneAgent(t, rig, "udp", 1)
 	until(t, "registered at the first", func() bool { return len(rig.gw.bindings()) == 3 })

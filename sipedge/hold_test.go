@@ -9,6 +9,7 @@ import (
 
 // Somebody outside whom a phone holds hears music, as long as the phone plays none.
 func TestMusicOnHold(t *testing.T) {
+	t.Parallel()
 	trunk, addr := newTrunkAgent(t)
 	rig, _ := helpRig(t, false, func(c *ServerConfig) { c.Trunk = TrunkConfig{Address: addr} })
 	one := newPhoneAgent(t, rig, "udp", 1)

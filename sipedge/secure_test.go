@@ -20,6 +20,7 @@ func (a *agent) secureSDP(tag int) string {
 
 // TestSRTPPolicy calls from phone 1 to phone 2 under each policy.
 func TestSRTPPolicy(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name    string
 		policy  SRTPPolicy

@@ -50,6 +50,7 @@ func TestSessionIntervalTooSmall(t *testing.T) {
 
 // The caller promised to refresh and does, then not any more.
 func TestSessionExpires(t *testing.T) {
+	t.Parallel()
 	rig := timedRig(t)
 	one, two := registered(t, rig, 1), registered(t, rig, 2)
 	out := one.dialWith("102", one.sdp(""), sip.NewHeader("Supported", "timer"), sip.NewHeader("Session-Expires", "4"))
@@ -89,6 +90,7 @@ func TestSessionExpires(t *testing.T) {
 
 // The box refreshes towards the called: by UPDATE if that is known.
 func TestSessionRefresh(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		allow  string
 		method sip.RequestMethod

@@ -43,6 +43,7 @@ func (s *settingsTable) row(line int64) LineSettings {
 }
 
 func TestSettingsCodes(t *testing.T) {
+	t.Parallel()
 	table := &settingsTable{rows: map[int64]LineSettings{}}
 	settings, err := NewSettings(t.Context(), table)
 	if err != nil {

@@ -92,6 +92,7 @@ func TestStreamFraming(t *testing.T) {
 // TestStreamGarbage: what can't be framed is answered if it can be, and the
 // connection ends.
 func TestStreamGarbage(t *testing.T) {
+	t.Parallel()
 	e := newSite().start(t, nil)
 	for _, test := range []struct {
 		name, send string

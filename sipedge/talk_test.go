@@ -73,6 +73,7 @@ func TestGlare(t *testing.T) {
 }
 
 func TestInfoGoesThrough(t *testing.T) {
+	t.Parallel()
 	_, out, in := localCall(t, "udp")
 	one, two := out.a, in.a
 	out.cseq++
@@ -151,6 +152,7 @@ func TestEarlyMedia(t *testing.T) {
 }
 
 func TestAnswerIsRepeatedUntilAck(t *testing.T) {
+	t.Parallel()
 	rig := newCallRig(t, false, nil)
 	one, two := newPhoneAgent(t, rig, "udp", 1), newPhoneAgent(t, rig, "udp", 2)
 	two.register(rig.ep.Addrs()[0])
@@ -174,6 +176,7 @@ func TestAnswerIsRepeatedUntilAck(t *testing.T) {
 }
 
 func TestBothHangUpAtOnce(t *testing.T) {
+	t.Parallel()
 	rig, out, in := localCall(t, "udp")
 	out.request(sip.BYE, "")
 	in.request(sip.BYE, "")

@@ -360,6 +360,7 @@ func TestAttendedTransferOfStrangers(t *testing.T) {
 
 // A glare with the re-INVITE of a transfer: it is sent again.
 func TestTransferGlare(t *testing.T) {
+	t.Parallel()
 	rig := newCallRig(t, false, nil)
 	one, two, five := registered(t, rig, 1), registered(t, rig, 2), registered(t, rig, 5)
 	out, in := talkTo(t, one, two, "102")

@@ -82,6 +82,7 @@ func (w *wan) hold(v bool) {
 // TestShortCut: a way that carries nothing for 2 s is no loss of the gateway;
 // one that carries nothing for longer is, though the connection is still there.
 func TestShortCut(t *testing.T) {
+	t.Parallel()
 	gw := newGateway(t)
 	w := newWAN(t, gw.addr.String())
 	u, err := NewGateways(UplinkConfig{Address: w.listener.Addr().String(), ServerName: "gw.example.com", CA: gw.ca}, discard())

@@ -49,6 +49,7 @@ func TestUpstreamRegistersLines(t *testing.T) {
 }
 
 func TestUplinkNoticesLossAndComesBack(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		lose func(*gateway)
@@ -90,6 +91,7 @@ func TestUplinkNoticesLossAndComesBack(t *testing.T) {
 // A call survives the loss of the signalling, and its BYE finds the new
 // connection.
 func TestCallSurvivesNewConnection(t *testing.T) {
+	t.Parallel()
 	rig := upRig(t)
 	audio := newSecureAudio(t, rig.gw)
 	one := newPhoneAgent(t, rig, "udp", 1)

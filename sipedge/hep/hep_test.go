@@ -116,8 +116,14 @@ func TestExporter(t *testing.T) {
 	if err := json.Unmarshal(c[chunkPayload], &report); err != nil || report["MOS"] != 4.1 || report["JITTER"] != 3.0 || c[chunkPayloadType][0] != typeReport {
 		t.Errorf("report %v, %v", report, err)
 	}
-	if sent, dropped := e.Counts(); sent != 3 || dropped != 0 {
-		t.Errorf("%d sent, %d dropped", sent, dropped)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // counted after it has left
+		sent, dropped := e.Counts()
+		if sent == 3 && dropped == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d sent, %d dropped", sent, dropped)
+		}
 	}
 }
 
