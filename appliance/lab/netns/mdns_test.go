@@ -26,7 +26,9 @@ type avahi struct {
 // because of its file in /run.
 func startAvahi(n *network, ns, host string) *avahi {
 	n.t.Helper()
-	a := &avahi{n: n, ns: ns, bus: "unix:path=" + filepath.Join(n.dir, ns+"-"+host+".bus")}
+	// A bus of its own each time: the socket of an earlier one would be taken
+	// for that of this one.
+	a := &avahi{n: n, ns: ns, bus: fmt.Sprintf("unix:path=%s-%d.bus", filepath.Join(n.dir, ns), time.Now().UnixNano())}
 	bus := n.start("dbus-daemon", ns, "dbus-daemon", "--session", "--nofork", "--nopidfile", "--address="+a.bus)
 	n.eventually(5*time.Second, "dbus-daemon to listen", func() bool {
 		_, err := os.Stat(strings.TrimPrefix(a.bus, "unix:path="))
