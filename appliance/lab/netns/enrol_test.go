@@ -60,6 +60,7 @@ func loud(samples []int16) bool {
 // TestEnrol takes a phone from the cable to a user's line and back, with the
 // gateway away: baresip is the phone, what it dials and hears is real.
 func TestEnrol(t *testing.T) {
+	t.Parallel()
 	const mac = "00:15:65:ee:00:01"
 	n := newNetwork(t)
 	b := startBox(t, n, "", "")

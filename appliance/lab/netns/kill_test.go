@@ -30,6 +30,7 @@ type fleetPhone struct {
 // TestKill ends the daemon by kill -9 under twenty leases and twenty
 // registrations, and measures how each comes back.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	step(t)
 	n := newNetwork(t)
 	ca, _ := startCloud(t, n)

@@ -42,6 +42,7 @@ type world struct {
 // TestLab is the main job with foreign peers. Its parts build on each other,
 // as the life of a phone does.
 func TestLab(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	ca, _ := startCloud(t, n)
 	w := &world{network: n, t: t}

@@ -57,6 +57,7 @@ func (a *avahi) resolves(name, ip string) {
 
 // TestMDNS finds the box by name with avahi, dig and curl.
 func TestMDNS(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	b := startBox(t, n, "", "")
 	ns := n.addPhone("00:00:5e:00:53:20")

@@ -154,6 +154,7 @@ func (b *box) problem(code string) string {
 
 // TestRogue: a second server appears while we serve.
 func TestRogue(t *testing.T) {
+	t.Parallel()
 	step(t)
 	n := newNetwork(t)
 	b := startModes(t, n, `dhcp = "serve"`+"\n"+`pools = ["10.77.0.100-10.77.0.150"]`+"\n"+`lease = "10m"`)
@@ -207,6 +208,7 @@ func TestRogue(t *testing.T) {
 
 // TestPhonesMode: no offer to a PC, a lease for a phone.
 func TestPhonesMode(t *testing.T) {
+	t.Parallel()
 	step(t)
 	n := newNetwork(t)
 	startModes(t, n, `dhcp = "phones"`+"\n"+`pools = ["10.77.0.100-10.77.0.150"]`)
@@ -221,6 +223,7 @@ func TestPhonesMode(t *testing.T) {
 
 // TestInformMode: beside an existing server, INFORM is answered and nothing else.
 func TestInformMode(t *testing.T) {
+	t.Parallel()
 	step(t)
 	n := newNetwork(t)
 	b := startModes(t, n, `dhcp = "inform"`)

@@ -31,6 +31,7 @@ var pnpPhones = []pnpPhone{
 // TestPnP has sipp, a foreign SIP stack, send each vendor's message to the
 // group from a phone of its own, and take the NOTIFY.
 func TestPnP(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	b := startBox(t, n, "", "")
 	for i, p := range pnpPhones {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,10 +38,13 @@ type network struct {
 	phones []string
 }
 
+// networks counts them: tests that wait most of the time run side by side.
+var networks atomic.Int32
+
 // newNetwork builds lan, box, nat and wan.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	n := &network{t: t, prefix: fmt.Sprintf("pb%d", os.Getpid()%100000), dir: t.TempDir()}
+	n := &network{t: t, prefix: fmt.Sprintf("pb%d-%d", os.Getpid()%100000, networks.Add(1)), dir: t.TempDir()}
 	t.Cleanup(n.remove)
 	for _, ns := range []string{"lan", "box", "nat", "wan"} {
 		n.must("ip", "netns", "add", n.ns(ns))
