@@ -91,6 +91,9 @@ type packetListener struct {
 	once  sync.Once
 	ended sync.Once
 	group errgroup.Group // the readers; one at a time but for their change
+
+	mu     sync.Mutex // held while a reader starts
+	closed bool       // none starts any more
 }
 
 // String names the task.
@@ -120,6 +123,12 @@ func (p *packetListener) serve() *packetReader {
 		PacketConn: p.conn, p: p, reading: make(chan struct{}),
 		buf: make([]byte, maxMessage), sources: make(map[netip.AddrPort]struct{}),
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		close(r.reading) // nobody waits for it
+		return r
+	}
 	p.group.Go(func() error {
 		if err := p.e.server.ServeUDP(r); err != nil {
 			return err
@@ -140,6 +149,9 @@ func (p *packetListener) stop() {
 	if err := p.conn.Close(); err != nil {
 		p.e.log.Debug("close", "socket", p.String(), "err", err)
 	}
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	_ = p.group.Wait() // the end of a socket that was closed is no fault
 }
 
