@@ -47,6 +47,8 @@ func TestOperations(t *testing.T) {
 		{"approve mapped address", "POST", phone + "/approve", `{"ip":"::ffff:192.0.2.9"}`, 204, "approve 192.0.2.9 00:00:5e:00:53:01 false", ""},
 		{"approve nothing", "POST", phone + "/approve", `{}`, 422, "", `"field":"ip"`},
 		{"approve nonsense", "POST", phone + "/approve", `{"ip":"phone"}`, 422, "", "can't be read"},
+		{"passwords", "GET", phone + "/passwords", "", 200, "", `"admin":"Adm1nOfPhone"`},
+		{"passwords of nobody", "GET", "/phones/" + other.String() + "/passwords", "", 404, "", ""},
 		{"window", "POST", phone + "/window", "", 204, "window 00:00:5e:00:53:01", ""},
 		{"assign", "PUT", phone + "/accounts/2/line", `{"line":7}`, 204, "assign 00:00:5e:00:53:01/2 7", ""},
 		{"assign no line", "PUT", phone + "/accounts/2/line", `{"line":0}`, 422, "", `"field":"line"`},

@@ -171,7 +171,7 @@ func (h *handler) passwords(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	p, err := h.b.PhonePasswords(r.Context(), m)
-	return 0, p, err
+	return http.StatusOK, p, err
 }
 
 func (h *handler) window(r *http.Request) (int, any, error) {
