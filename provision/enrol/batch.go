@@ -144,13 +144,7 @@ func (d *Desk) EnrolSheet(ctx context.Context, text []byte, dry bool) (Report, e
 	if err != nil {
 		return Report{}, err
 	}
-	var phones []mac.Addr
-	for _, row := range s.rows {
-		if a, err := parseHardware(row.fields["macid"]); err == nil {
-			phones = append(phones, a.MAC)
-		}
-	}
-	done, err := d.takeAll(ctx, phones)
+	done, err := d.takeAll(ctx, s.phones("macid"))
 	if err != nil {
 		return Report{}, err
 	}

@@ -25,6 +25,17 @@ type sheet struct {
 	rows []sheetRow
 }
 
+// phones are those that a column names; what can't be read is left out.
+func (s *sheet) phones(column string) []mac.Addr {
+	var out []mac.Addr
+	for _, row := range s.rows {
+		if a, err := parseHardware(row.fields[column]); err == nil {
+			out = append(out, a.MAC)
+		}
+	}
+	return out
+}
+
 // sheetRow is one line of data. Number is the line in the file, the header
 // being 1; fields are by the name of their column, without case and signs.
 type sheetRow struct {

@@ -151,13 +151,7 @@ func (d *Desk) SignInSheet(ctx context.Context, text []byte, p Presence, dry boo
 	if err != nil {
 		return Report{}, err
 	}
-	var phones []mac.Addr
-	for _, row := range s.rows {
-		if a, err := parseHardware(row.fields["hardwareid"]); err == nil {
-			phones = append(phones, a.MAC)
-		}
-	}
-	done, err := d.takeAll(ctx, phones)
+	done, err := d.takeAll(ctx, s.phones("hardwareid"))
 	if err != nil {
 		return Report{}, err
 	}
