@@ -50,7 +50,7 @@ func (p place) subnet() netip.Prefix { return netip.PrefixFrom(p.box, 24).Masked
 
 func (p place) pool() string {
 	first, last := p.box.As4(), p.box.As4()
-	first[3], last[3] = 10, 99
+	first[3], last[3] = 10, 199
 	return netip.AddrFrom4(first).String() + "-" + netip.AddrFrom4(last).String()
 }
 
