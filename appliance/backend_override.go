@@ -13,6 +13,7 @@ import (
 	"patchbay/appliance/web/api"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
+	"patchbay/provision/enrol"
 )
 
 // keptOverride is the kind of overrides in the store, by scope.
@@ -58,10 +59,12 @@ func (b backend) PutOverride(ctx context.Context, e api.OverrideEdit) (api.Overr
 	}
 	b.a.doors.changing.Lock()
 	defer b.a.doors.changing.Unlock()
-	return b.storeOverride(ctx, e.Scope, b.a.doors.overrides.Next(e.Scope, e.Values))
+	o, err := b.storeOverride(ctx, e.Scope, b.a.doors.overrides.Next(e.Scope, e.Values))
+	return o, b.audited(ctx, "override", e.Scope, strings.Join(slices.Sorted(maps.Keys(e.Values)), " "), err)
 }
 
-// storeOverride writes a scope and then puts it in force.
+// storeOverride writes a scope, puts it in force, and has the phones that it
+// changes fetch.
 func (b backend) storeOverride(ctx context.Context, scope string, o provision.Override) (api.Override, error) {
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -70,8 +73,70 @@ func (b backend) storeOverride(ctx context.Context, scope string, o provision.Ov
 	if err := b.a.db.Provisioning().Put(ctx, keptOverride, map[string]string{scope: string(text)}); err != nil {
 		return api.Override{}, err
 	}
+	before := b.overridden()
 	b.a.doors.overrides.Put(scope, o)
-	return api.Override{Scope: scope, Values: o.Values, Before: o.Before}, nil
+	out := api.Override{Scope: scope, Values: o.Values, Before: o.Before}
+	for m, values := range b.overridden() {
+		if maps.Equal(values, before[m]) {
+			continue
+		}
+		asked, err := b.refetch(m)
+		if err != nil {
+			return out, err
+		}
+		if asked {
+			out.Asked++
+		}
+	}
+	return out, nil
+}
+
+// overridden is what overrides say for each phone.
+func (b backend) overridden() map[mac.Addr]map[string]string {
+	out := make(map[mac.Addr]map[string]string)
+	for _, p := range b.a.directory.Phones() {
+		out[p.MAC] = b.a.doors.overrides.Applied(provision.Phone{MAC: p.MAC, Vendor: p.Vendor, Model: p.Model})
+	}
+	return out
+}
+
+// refetch has a phone that can be reached fetch its configuration; another one
+// fetches when it comes up.
+func (b backend) refetch(m mac.Addr) (asked bool, err error) {
+	p, _ := b.a.directory.Phone(m)
+	for _, a := range p.Accounts {
+		if presence(b).Online(a.Account) {
+			_, err := b.a.desk.Ask(a.Account, enrol.Resync)
+			return err == nil, said(err)
+		}
+	}
+	return false, nil
+}
+
+// OverrideScopes implements api.Overrides.
+func (b backend) OverrideScopes(context.Context) ([]api.OverrideScope, error) {
+	phones := b.a.directory.Phones()
+	var vendors, models, site []api.OverrideScope
+	for _, v := range b.a.catalog.Overridable() {
+		all := api.OverrideScope{Scope: "vendor/" + v.Name, Vendor: v.Title}
+		byModel := make(map[string][]mac.Addr)
+		for _, p := range phones {
+			if p.Vendor != v.Name {
+				continue
+			}
+			all.Phones = append(all.Phones, p.MAC)
+			if p.Model != "" {
+				byModel[p.Model] = append(byModel[p.Model], p.MAC)
+			}
+		}
+		vendors = append(vendors, all)
+		for _, model := range slices.Sorted(maps.Keys(byModel)) {
+			models = append(models, api.OverrideScope{Scope: "model/" + v.Name + "/" + model, Vendor: v.Title, Model: model, Phones: byModel[model]})
+		}
+		all.Scope = "site/" + v.Name
+		site = append(site, all)
+	}
+	return slices.Concat(vendors, models, site), nil
 }
 
 // PreviewOverride implements api.Overrides.
@@ -95,7 +160,8 @@ func (b backend) RollbackOverride(ctx context.Context, scope string) (api.Overri
 	if !ok {
 		return api.Override{}, api.ErrNotFound
 	}
-	return b.storeOverride(ctx, scope, provision.Override{Values: o.Before, Before: o.Values})
+	out, err := b.storeOverride(ctx, scope, provision.Override{Values: o.Before, Before: o.Values})
+	return out, b.audited(ctx, "override-rollback", scope, "", err)
 }
 
 // overrideFault tells the faults of an override in their own words.

@@ -48,21 +48,26 @@ type dialect uint8
 const (
 	noDialect  dialect = iota
 	lines              // key = value
+	tight              // key=value
 	attributes         // <x key="value"/>
 	elements           // <key>value</key>
 )
 
 // dialects are the vendors whose files overrides can be written into.
 var dialects = map[string]dialect{
-	"yealink": lines, "audiocodes": lines, "poly": attributes, "cisco-mpp": elements, "snom": elements, "grandstream": elements,
+	"yealink": lines, "algo": lines, "audiocodes": tight, "poly": attributes, "cisco-mpp": elements, "snom": elements, "grandstream": elements,
 }
 
-// overrideKey is what may stand as a key in every dialect.
-var overrideKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,127}$`)
+// overrideKey is what may stand as a key in every dialect; those of AudioCodes
+// are paths.
+var (
+	overrideKey  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,127}$`)
+	overridePath = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._/-]{0,127}$`)
+)
 
 // keptKeys are what the box sets itself, and what would lead a phone away from
 // it: device identity, servers, provisioning.
-var keptKeys = regexp.MustCompile(`(?i)passw|auth_name|auth\.userid|user_?name|user_?id|auth_id|sip_server|outbound|reg\.\d+\.(address|server)|^proxy|profile_rule|provision|^(P34|P35|P36|P47|P48|P237|P192|P2)$|upgrade_rule|firmware\.url`)
+var keptKeys = regexp.MustCompile(`(?i)passw|pwd|auth_name|auth\.userid|user_?name|user_?id|auth_id|sip_server|outbound|reg\.\d+\.(address|server)|proxy_|registrar|^proxy|profile_rule|provision|^prov\.|^sip\.(proxy|obproxy|bkproxy|u\d)|^(P34|P35|P36|P47|P48|P237|P192|P2)$|upgrade_rule|firmware\.url`)
 
 // NewOverrides takes what was stored, by scope.
 func NewOverrides(c *Catalog, stored map[string]Override) *Overrides {
@@ -87,11 +92,15 @@ func (c *Catalog) CheckOverride(scope string, values map[string]string, vendorOf
 	if len(values) > maxOverrides {
 		return fmt.Errorf("%d keys are more than %d: %w", len(values), maxOverrides, ErrOverride)
 	}
+	keys := overrideKey
+	if dialects[vendor] == tight {
+		keys = overridePath
+	}
 	var faults []error
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		value := values[key]
 		switch {
-		case !overrideKey.MatchString(key):
+		case !keys.MatchString(key):
 			faults = append(faults, fmt.Errorf("key %q: write it as the vendor does, without spaces: %w", key, ErrOverride))
 		case keptKeys.MatchString(key):
 			faults = append(faults, fmt.Errorf("key %s: the box sets it itself: %w", key, ErrOverride))
@@ -152,6 +161,28 @@ func (o *Overrides) of(vendor *Vendor, p Phone) (map[string]string, uint64) {
 	return merged(o.scopes, vendor, p), o.edits
 }
 
+// Applied is what all scopes together say for a phone.
+func (o *Overrides) Applied(p Phone) map[string]string {
+	vendor, ok := o.catalog.Vendor(p.Vendor)
+	if !ok {
+		return nil
+	}
+	values, _ := o.of(vendor, p)
+	return values
+}
+
+// Overridable are the vendors whose files overrides can be written into, by
+// name.
+func (c *Catalog) Overridable() []*Vendor {
+	var out []*Vendor
+	for _, name := range slices.Sorted(maps.Keys(dialects)) {
+		if v, ok := c.byName[name]; ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 func merged(scopes map[string]Override, vendor *Vendor, p Phone) map[string]string {
 	var out map[string]string
 	for _, scope := range []string{"vendor/" + vendor.Name, "model/" + vendor.Name + "/" + p.Model, "site/" + vendor.Name, "phone/" + p.MAC.String()} {
@@ -183,6 +214,8 @@ func override(d dialect, body []byte, values map[string]string) ([]byte, error) 
 			escape, format, place = escapeXML, "<OVERRIDE %s=\"%s\"/>\n", `(\s`+regexp.QuoteMeta(key)+`=")[^"]*(")`
 		case elements:
 			escape, format, place = escapeXML, "<%[1]s>%[2]s</%[1]s>\n", `(<`+regexp.QuoteMeta(key)+`(?:\s[^>]*)?>)[^<]*(</`+regexp.QuoteMeta(key)+`>)`
+		case tight:
+			format = "%s=%s\n"
 		case lines:
 		}
 		value, err := escape(values[key])
@@ -197,7 +230,7 @@ func override(d dialect, body []byte, values map[string]string) ([]byte, error) 
 		rest = append(rest, fmt.Sprintf(format, key, value))
 	}
 	added := strings.Join(rest, "")
-	if d == lines {
+	if d == lines || d == tight {
 		if text != "" && !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}

@@ -1,8 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,18 +49,77 @@ func (f *fake) PutCertificate(_ context.Context, pem string) (api.Certificate, e
 	return api.Certificate{}, f.deskNote("certificate of %d bytes", len(pem))
 }
 
-func (f *fake) Overrides(context.Context) ([]api.Override, error) { return nil, nil }
-
-func (f *fake) PutOverride(_ context.Context, e api.OverrideEdit) (api.Override, error) {
-	return api.Override{}, f.deskNote("override %s", e.Scope)
+func (f *fake) Overrides(context.Context) ([]api.Override, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []api.Override
+	for _, scope := range slices.Sorted(maps.Keys(f.overrides)) {
+		out = append(out, f.overrides[scope])
+	}
+	return out, nil
 }
 
-func (f *fake) PreviewOverride(context.Context, api.OverrideEdit, mac.Addr) (api.Diff, error) {
-	return api.Diff{}, nil
+func (f *fake) OverrideScopes(context.Context) ([]api.OverrideScope, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	vendor := cmp.Or(f.text, "Yealink")
+	return []api.OverrideScope{
+		{Scope: "vendor/yealink", Vendor: vendor, Phones: []mac.Addr{yealink}},
+		{Scope: "vendor/snom", Vendor: "snom"},
+		{Scope: "model/yealink/SIP-T46U", Vendor: vendor, Model: cmp.Or(f.text, "SIP-T46U"), Phones: []mac.Addr{yealink}},
+		{Scope: "site/yealink", Vendor: vendor, Phones: []mac.Addr{yealink}},
+	}, nil
+}
+
+func (f *fake) overrideFault(e api.OverrideEdit) error {
+	for key := range e.Values {
+		if strings.Contains(key, "password") {
+			return &api.Invalid{Field: "values", Text: "key " + key + ": the box sets it itself"}
+		}
+	}
+	return nil
+}
+
+func (f *fake) PutOverride(_ context.Context, e api.OverrideEdit) (api.Override, error) {
+	if err := f.overrideFault(e); err != nil {
+		return api.Override{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.overrides == nil {
+		f.overrides = map[string]api.Override{}
+	}
+	o := api.Override{Scope: e.Scope, Values: e.Values, Before: f.overrides[e.Scope].Values}
+	f.overrides[e.Scope] = o
+	return o, f.desk("override %s", e.Scope)
+}
+
+func (f *fake) PreviewOverride(_ context.Context, e api.OverrideEdit, _ mac.Addr) (api.Diff, error) {
+	if err := f.overrideFault(e); err != nil {
+		return api.Diff{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var d api.Diff
+	for _, line := range settingLines(f.overrides[e.Scope].Values) {
+		d.Diff += "-" + line + "\n"
+	}
+	for _, line := range settingLines(e.Values) {
+		d.Diff += "+" + line + "\n"
+	}
+	return d, nil
 }
 
 func (f *fake) RollbackOverride(_ context.Context, scope string) (api.Override, error) {
-	return api.Override{}, f.deskNote("rollback %s", scope)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o, ok := f.overrides[scope]
+	if !ok {
+		return o, api.ErrNotFound
+	}
+	o.Values, o.Before = o.Before, o.Values
+	f.overrides[scope] = o
+	return o, f.desk("rollback %s", scope)
 }
 
 // TestUploadsOnThePage: what a phone wrote is listed, and is never shown by

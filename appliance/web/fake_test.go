@@ -32,11 +32,13 @@ type fake struct {
 	ended    []api.EndedCall // newest first
 	reserved []api.Reservation
 	uploads  []api.Upload
-	text     string   // what the settings for other servers and their answers are made of; empty: what they should be
-	calls    []string // what was asked of the desk
-	err      error    // what the next call of the desk returns
-	method   string   // of pairing
-	paired   mac.Account
+
+	overrides map[string]api.Override
+	text      string   // what the settings for other servers and their answers are made of; empty: what they should be
+	calls     []string // what was asked of the desk
+	err       error    // what the next call of the desk returns
+	method    string   // of pairing
+	paired    mac.Account
 }
 
 const testCode = "7K4M-PX9R"

@@ -63,6 +63,8 @@ func (s *Server) routes() []route {
 		{post, "/pair", public, s.pair},
 		{get, "/pair/{code}", public, s.pairPage},
 		{get, "/pair-back", public, s.pairBack},
+		{get, "/overrides", member, s.overrides},
+		{post, "/overrides", member, s.changeOverride},
 		{get, "/policy", member, s.sitePolicy},
 		{post, "/policy", member, s.setSitePolicy},
 		{get, "/lines/{id}/policy", member, s.linePolicy},

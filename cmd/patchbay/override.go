@@ -22,6 +22,8 @@ func overrideCommand(ctx context.Context, args []string, out io.Writer) error {
 	switch {
 	case len(rest) == 0:
 		return api.PrintOverrides(ctx, out, socket)
+	case rest[0] == "scopes" && len(rest) == 1:
+		return api.PrintOverrideScopes(ctx, out, socket)
 	case rest[0] == "rollback" && len(rest) == 2:
 		return api.RollbackOverride(ctx, out, socket, rest[1])
 	case rest[0] == "set" && len(rest) >= 2:

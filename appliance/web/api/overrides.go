@@ -16,13 +16,19 @@ import (
 type Overrides interface {
 	// Overrides lists all scopes, in order.
 	Overrides(ctx context.Context) ([]Override, error)
+	// OverrideScopes lists what can be overridden here, in order: the vendors,
+	// the models in the inventory, and the vendors of the site. Phones are left
+	// out, since each of them is a scope of its own.
+	OverrideScopes(ctx context.Context) ([]OverrideScope, error)
 	// PutOverride replaces what a scope says; no values end it. It is on disk
-	// and in force on return. Errors are [*Invalid].
+	// and in force on return, and each phone whose configuration it changes is
+	// asked to fetch. Errors are [*Invalid].
 	PutOverride(ctx context.Context, e OverrideEdit) (Override, error)
 	// PreviewOverride says as a diff what a phone would get; nothing changes.
 	PreviewOverride(ctx context.Context, e OverrideEdit, m mac.Addr) (Diff, error)
 	// RollbackOverride puts back what a scope said before; doing it again
-	// undoes that. [ErrNotFound] if the scope never said anything.
+	// undoes that, and asks phones as PutOverride does. [ErrNotFound] if the
+	// scope never said anything.
 	RollbackOverride(ctx context.Context, scope string) (Override, error)
 }
 
@@ -32,6 +38,22 @@ type Override struct {
 	Scope  string            `json:"scope"`
 	Values map[string]string `json:"values"`
 	Before map[string]string `json:"before"` // what a rollback puts back
+	// Asked is how many phones were asked to fetch by this change. Those that
+	// can't be reached fetch when they come up.
+	Asked int `json:"asked"`
+}
+
+// OverrideScope is a scope and the phones of the inventory in it.
+type OverrideScope struct {
+	Scope  string     `json:"scope"`
+	Vendor string     `json:"vendor"` // as people write it
+	Model  string     `json:"model"`  // empty: all
+	Phones []mac.Addr `json:"phones"`
+}
+
+// OverrideScopes is the answer to a request for all that can be overridden.
+type OverrideScopes struct {
+	Scopes []OverrideScope `json:"scopes"`
 }
 
 // OverrideList is the answer to a request for all overrides.
@@ -66,6 +88,7 @@ func (h *handler) overrideRoutes() []Route {
 	return []Route{
 		{Method: http.MethodGet, Path: "/overrides", Handler: h.do(h.overrides)},
 		{Method: http.MethodPut, Path: "/overrides", Handler: h.do(h.putOverride)},
+		{Method: http.MethodGet, Path: "/overrides/scopes", Handler: h.do(h.overrideScopes)},
 		{Method: http.MethodPost, Path: "/overrides/preview", Handler: h.do(h.previewOverride)},
 		{Method: http.MethodPost, Path: "/overrides/rollback", Handler: h.do(h.rollbackOverride)},
 	}
@@ -88,6 +111,15 @@ func (h *handler) overrides(r *http.Request) (int, any, error) {
 		list[i] = list[i].whole()
 	}
 	return http.StatusOK, OverrideList{Overrides: list}, err
+}
+
+func (h *handler) overrideScopes(r *http.Request) (int, any, error) {
+	list, err := h.b.OverrideScopes(r.Context())
+	list = orEmpty(list)
+	for i := range list {
+		list[i].Phones = orEmpty(list[i].Phones)
+	}
+	return http.StatusOK, OverrideScopes{Scopes: list}, err
 }
 
 func (h *handler) putOverride(r *http.Request) (int, any, error) {
@@ -145,6 +177,31 @@ func printOverride(w io.Writer, o Override) error {
 	return nil
 }
 
+// PrintOverrideScopes writes what can be overridden and how many phones each is
+// about.
+func PrintOverrideScopes(ctx context.Context, w io.Writer, socket string) error {
+	c := NewClient(socket)
+	defer c.Close()
+	var l OverrideScopes
+	if err := c.call(ctx, http.MethodGet, "/overrides/scopes", nil, &l); err != nil {
+		return err
+	}
+	for _, s := range l.Scopes {
+		if _, err := fmt.Fprintf(w, "%-40s %d phones\n", Printable(s.Scope), len(s.Phones)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printChange(w io.Writer, o Override) error {
+	if err := printOverride(w, o); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d phones are asked to fetch; patchbay actions shows how far they are\n", o.Asked)
+	return err
+}
+
 // PutOverride replaces what a scope says and writes it.
 func PutOverride(ctx context.Context, w io.Writer, socket, scope string, values map[string]string) error {
 	c := NewClient(socket)
@@ -153,7 +210,7 @@ func PutOverride(ctx context.Context, w io.Writer, socket, scope string, values 
 	if err := c.call(ctx, http.MethodPut, "/overrides", OverrideEdit{Scope: scope, Values: values}, &o); err != nil {
 		return err
 	}
-	return printOverride(w, o)
+	return printChange(w, o)
 }
 
 // PreviewOverride writes what a phone would get differently.
@@ -179,5 +236,5 @@ func RollbackOverride(ctx context.Context, w io.Writer, socket, scope string) er
 	if err := c.call(ctx, http.MethodPost, "/overrides/rollback", OverrideRollback{Scope: scope}, &o); err != nil {
 		return err
 	}
-	return printOverride(w, o)
+	return printChange(w, o)
 }

@@ -68,11 +68,15 @@ func (f *fake) Overrides(context.Context) ([]Override, error) {
 	return []Override{{Scope: "vendor/yealink", Values: map[string]string{"a": "1"}}}, nil
 }
 
+func (f *fake) OverrideScopes(context.Context) ([]OverrideScope, error) {
+	return []OverrideScope{{Scope: "vendor/yealink", Vendor: "Yealink", Phones: []mac.Addr{known}}, {Scope: "vendor/snom", Vendor: "snom"}}, nil
+}
+
 func (f *fake) PutOverride(_ context.Context, e OverrideEdit) (Override, error) {
 	if e.Scope == "bad" {
 		return Override{}, &Invalid{Field: "values", Text: "no"}
 	}
-	return Override{Scope: e.Scope, Values: e.Values}, f.note("override %s %v", e.Scope, e.Values)
+	return Override{Scope: e.Scope, Values: e.Values, Asked: 3}, f.note("override %s %v", e.Scope, e.Values)
 }
 
 func (f *fake) PreviewOverride(_ context.Context, _ OverrideEdit, m mac.Addr) (Diff, error) {
@@ -93,7 +97,7 @@ func (f *fake) RollbackOverride(_ context.Context, scope string) (Override, erro
 var provisioningViews = map[string]any{
 	"Upload": Upload{}, "UploadList": UploadList{}, "PersonalPath": PersonalPath{}, "PhoneTLS": PhoneTLS{}, "TLSChange": TLSChange{},
 	"PhonesTLS": PhonesTLS{}, "Certificate": Certificate{}, "CertificateEdit": CertificateEdit{},
-	"Override": Override{}, "OverrideList": OverrideList{}, "OverrideEdit": OverrideEdit{}, "OverridePreview": OverridePreview{}, "OverrideRollback": OverrideRollback{}, "Diff": Diff{},
+	"Override": Override{}, "OverrideList": OverrideList{}, "OverrideScope": OverrideScope{}, "OverrideScopes": OverrideScopes{}, "OverrideEdit": OverrideEdit{}, "OverridePreview": OverridePreview{}, "OverrideRollback": OverrideRollback{}, "Diff": Diff{},
 }
 
 func TestProvisioningRoutes(t *testing.T) {
@@ -116,6 +120,7 @@ func TestProvisioningRoutes(t *testing.T) {
 		{"PUT", "/provisioning/certificate", `{"pem":" "}`, 422, ""},
 		{"DELETE", "/provisioning/certificate", "", 204, ""},
 		{"GET", "/overrides", "", 200, `"before":{}`},
+		{"GET", "/overrides/scopes", "", 200, `"phones":[]`},
 		{"PUT", "/overrides", `{"scope":"site/poly","values":{"a":"1"}}`, 200, `"a":"1"`},
 		{"PUT", "/overrides", `{"scope":"bad","values":{}}`, 422, ""},
 		{"POST", "/overrides/preview", `{"scope":"site/poly","values":{"a":"1"},"mac":"00:00:5e:00:53:01"}`, 200, "+a = 1"},
@@ -152,6 +157,7 @@ func TestPrintProvisioning(t *testing.T) {
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "x") },
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "") },
 		func() error { return PrintOverrides(t.Context(), &out, socket) },
+		func() error { return PrintOverrideScopes(t.Context(), &out, socket) },
 		func() error { return PutOverride(t.Context(), &out, socket, "site/poly", map[string]string{"b": "2"}) },
 		func() error { return PreviewOverride(t.Context(), &out, socket, known, "site/poly", nil) },
 		func() error { return RollbackOverride(t.Context(), &out, socket, "vendor/yealink") },
@@ -160,7 +166,7 @@ func TestPrintProvisioning(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "  a = 1", "  b = 2", "+a = 1"} {
+	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "  a = 1", "  b = 2", "vendor/yealink                           1 phones", "3 phones are asked to fetch", "+a = 1"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}

@@ -214,6 +214,31 @@ await step('a phone that was refused says what to do', async () => {
   await page.getByText('The address was approved.').waitFor();
 });
 
+await step('a setting of the vendor: compared, saved, put back', async () => {
+  await page.goto(`${PAGE}/phones`);
+  await page.getByRole('link', { name: 'Vendor settings' }).click();
+  await page.waitForURL(`${PAGE}/overrides`);
+  await page.getByLabel('Which phones').selectOption({ label: 'Yealink SIP-T46U (1)' });
+  await page.getByRole('button', { name: 'Edit the settings' }).click();
+  const settings = page.getByLabel('Settings', { exact: true });
+  await settings.fill('admin_password = mine');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('the box sets it itself').waitFor();
+  assert.equal(await settings.evaluate((e) => e === document.activeElement), true);
+  await shot(page, 'overrides-refused');
+  await settings.fill('phone_setting.backlight_time = 30');
+  await page.getByRole('button', { name: 'Show the difference' }).click();
+  await page.getByText('+phone_setting.backlight_time = 30').waitFor();
+  await shot(page, 'overrides-diff');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByText('are asked to fetch').first().waitFor();
+  assert.equal(await settings.inputValue(), 'phone_setting.backlight_time = 30');
+  await shot(page, 'overrides');
+  await page.getByRole('button', { name: 'Put back what was before' }).click();
+  await page.getByText('What was said before is in force again.').waitFor();
+  assert.equal(await settings.inputValue(), '');
+});
+
 await step('add a phone that was not seen', async () => {
   await page.goto(`${PAGE}/phones`);
   await page.getByText('Add a phone that was not seen yet').click();
@@ -376,7 +401,7 @@ await step('in the dark', async () => {
   await dark.locator('[data-status][data-is=on]').waitFor();
   await shot(dark, 'dark-dashboard');
   for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-line', '/lines/1'],
-    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-password', '/password']]) {
+    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-overrides', '/overrides?scope=vendor/yealink'], ['dark-password', '/password']]) {
     await dark.goto(PAGE + path);
     await shot(dark, name);
   }
@@ -411,7 +436,7 @@ await step('text at twice its size', async () => {
     await large.setViewportSize({ width: 320, height: 600 });
   }
   await login(large);
-  for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/password']) {
+  for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/password']) {
     await large.goto(PAGE + path);
     await check(large, `${path} enlarged`);
   }
@@ -435,7 +460,7 @@ await step(`${VECTORS} hostile names on every page`, async () => {
   // All at the width where room is short; a sample where there is plenty.
   for (let n = width < 600 ? 0 : 3; n < Number(VECTORS); n += width < 600 ? 1 : 4) {
     const text = await tell(`/poison/${n}`);
-    for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20']) {
+    for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink']) {
       await page.goto(PAGE + path);
       await check(page, `${path} with ${text}`);
     }
