@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -29,7 +28,10 @@ type PacketConn interface {
 // PortPool hands out pairs of adjacent UDP ports, the even one for RTP and the
 // odd one above it for RTCP (RFC 3550 §11), in an order that a stranger can't
 // guess. A closed pair rests before it is used again, so that late packets of
-// an old call do not reach a new one.
+// an old call do not reach a new one: for the whole of rest while there are
+// others, and where there are none as long as the others that rest, but never
+// less than [leastRest]. So a box that is busy takes new calls at the rate at
+// which ports can rest for that time, and not for rest.
 type PortPool struct {
 	*ports
 	urgent bool
@@ -41,16 +43,24 @@ type ports struct {
 	now  func() time.Time
 
 	mu      sync.Mutex
-	free    []uint16 // in no order: one is picked at random
-	resting []restful
+	free    []uint16  // in no order: one is picked at random
+	resting []restful // the longest first
 	open    int
 	all     int // how many pairs there are
 }
 
 type restful struct {
 	port  uint16
-	until time.Time
+	since time.Time
+	least time.Duration // not even a busy box takes it before
 }
+
+// leastRest is how long a port rests whatever is asked for: a BYE that got
+// lost was sent three times by then (RFC 3261 §17.1.2.2: after 0, 0.5 and
+// 1.5 s), and what is on its way in a network has arrived. What comes later
+// still is refused by the latch of the new call, but for packets without SRTP
+// from the very address that it talks to.
+const leastRest = 2 * time.Second
 
 // NewPortPool makes a pool of the ports first to last, both included. It opens
 // nothing yet. A range without a single whole pair is an error.
@@ -97,10 +107,10 @@ func (p *PortPool) Open(local netip.Addr) (*Pair, error) {
 			return pair, nil
 		}
 		if !isAddrInUse(err) {
-			p.giveBack(port, 0)
+			p.putBack(port)
 			return nil, fmt.Errorf("open rtp ports: %w", err)
 		}
-		p.giveBack(port, max(p.rest, time.Second))
+		p.giveBack(port, leastRest)
 	}
 }
 
@@ -109,7 +119,14 @@ func (p *PortPool) Usage() (open, free int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wake()
-	return p.open, len(p.free)
+	now := p.now()
+	for _, r := range p.resting {
+		if now.Sub(r.since) < r.least {
+			break
+		}
+		free++
+	}
+	return p.open, len(p.free) + free
 }
 
 func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
@@ -122,7 +139,7 @@ func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
 		rtp.Close()
 		return nil, err
 	}
-	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port, p.rest) }}, nil
+	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port, min(p.rest, leastRest)) }}, nil
 }
 
 func listen(local netip.Addr, port uint16) (*net.UDPConn, error) {
@@ -143,9 +160,11 @@ func (p *PortPool) take() (uint16, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wake()
-	if len(p.free) == 0 && p.urgent && len(p.resting) > 0 {
-		p.free = append(p.free, p.resting[0].port)
-		p.resting = p.resting[1:]
+	if len(p.free) == 0 && len(p.resting) > 0 {
+		if r := p.resting[0]; p.urgent || p.now().Sub(r.since) >= r.least {
+			p.free = append(p.free, r.port)
+			p.resting = p.resting[1:]
+		}
 	}
 	if len(p.free) == 0 {
 		return 0, false
@@ -158,24 +177,31 @@ func (p *PortPool) take() (uint16, bool) {
 	return port, true
 }
 
-// giveBack takes a port back; it can be opened again after rest.
-func (p *ports) giveBack(port uint16, rest time.Duration) {
+// putBack takes a port back that was not used.
+func (p *ports) putBack(port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open--
-	p.resting = append(p.resting, restful{port: port, until: p.now().Add(rest)})
+	p.free = append(p.free, port)
+}
+
+// giveBack takes a port back; it can be opened again when it has rested, and
+// after least if there is no other.
+func (p *ports) giveBack(port uint16, least time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open--
+	p.resting = append(p.resting, restful{port, p.now(), least})
 }
 
 // wake moves the ports that have rested to the free ones. mu is held.
 func (p *ports) wake() {
-	now := p.now()
-	p.resting = slices.DeleteFunc(p.resting, func(r restful) bool {
-		rested := !now.Before(r.until)
-		if rested {
-			p.free = append(p.free, r.port)
-		}
-		return rested
-	})
+	now, n := p.now(), 0
+	for n < len(p.resting) && now.Sub(p.resting[n].since) >= max(p.rest, p.resting[n].least) {
+		p.free = append(p.free, p.resting[n].port)
+		n++
+	}
+	p.resting = p.resting[n:]
 }
 
 // Pair is the two sockets of one leg. Port is the RTP port, RTCP is the one

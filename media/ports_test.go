@@ -78,7 +78,17 @@ func TestPortPoolRests(t *testing.T) {
 	if _, err := pool.Open(loopback); !errors.Is(err, ErrNoPorts) {
 		t.Errorf("a closed port did not rest: %v", err)
 	}
-	now = now.Add(30 * time.Second)
+	now = now.Add(leastRest - time.Millisecond)
+	if _, free := pool.Usage(); free != 0 {
+		t.Errorf("%d free, want none", free)
+	}
+	if _, err := pool.Open(loopback); !errors.Is(err, ErrNoPorts) {
+		t.Errorf("a closed port did not rest for the least time: %v", err)
+	}
+	now = now.Add(time.Millisecond) // there is no other
+	if _, free := pool.Usage(); free != 1 {
+		t.Errorf("%d free, want the one that rested a little", free)
+	}
 	again, err := pool.Open(loopback)
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +96,73 @@ func TestPortPoolRests(t *testing.T) {
 	defer again.Close()
 	if len(pairs) == 4 && again.Port != closed {
 		t.Errorf("port = %d, want the one that rested, %d", again.Port, closed)
+	}
+}
+
+// While there are others, a port rests for the whole time.
+func TestPortPoolRestsLong(t *testing.T) {
+	pool, err := NewPortPool(32000, 32399, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	pool.now = func() time.Time { return now }
+	last := map[uint16]time.Time{}
+	for range 1000 { // 5 a second, of 200
+		port, ok := pool.take()
+		if !ok {
+			t.Fatal("no port")
+		}
+		if closed, ok := last[port]; ok && now.Sub(closed) < 30*time.Second {
+			t.Fatalf("port %d rested for %v", port, now.Sub(closed))
+		}
+		now = now.Add(200 * time.Millisecond)
+		pool.giveBack(port, leastRest)
+		last[port] = now
+	}
+}
+
+// 500 calls a second that last a second each get their ports from the range
+// that is set by default, and none that rested for less than the least time.
+func TestPortPoolBusyBox(t *testing.T) {
+	pool, err := NewPortPool(20000, 29999, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	pool.now = func() time.Time { return now }
+	last := map[uint16]time.Time{}
+	least := time.Hour
+	type call struct {
+		ends  time.Time
+		ports []uint16
+	}
+	var calls []call
+	for range 500 * 60 {
+		now = now.Add(2 * time.Millisecond)
+		for len(calls) > 0 && !now.Before(calls[0].ends) {
+			for _, port := range calls[0].ports {
+				pool.giveBack(port, leastRest)
+				last[port] = now
+			}
+			calls = calls[1:]
+		}
+		c := call{ends: now.Add(time.Second)}
+		for range 2 {
+			port, ok := pool.take()
+			if !ok {
+				t.Fatalf("no port %v after the start", now.Sub(time.Unix(1000, 0)))
+			}
+			if closed, ok := last[port]; ok {
+				least = min(least, now.Sub(closed))
+			}
+			c.ports = append(c.ports, port)
+		}
+		calls = append(calls, c)
+	}
+	t.Logf("shortest rest %v", least)
+	if least < leastRest {
+		t.Errorf("a port rested for %v", least)
 	}
 }
 
