@@ -284,7 +284,10 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	defer d.leaveInvite(callID, branch)
-	r.accepted = func() { d.passAcks(tx) }
+	over := make(chan struct{})
+	r.acked = sync.OnceFunc(func() { close(over) })
+	defer r.acked()
+	r.accepted = func() { d.passAcks(tx, over) }
 	if r.ctx.Err() == nil {
 		handle(r)
 	}
@@ -292,8 +295,9 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 
 // passAcks serves the ACK of a 2xx answer that carries the branch of its
 // INVITE. It has to have its own (RFC 3261 §13.2.2.4), but where it does not,
-// sipgo takes it for the transaction's.
-func (d *dispatcher) passAcks(tx sip.ServerTransaction) {
+// sipgo takes it for the transaction's. It ends with over: the transaction
+// lives for 32 s, which is long after the ACK, or a short call.
+func (d *dispatcher) passAcks(tx sip.ServerTransaction, over <-chan struct{}) {
 	if !d.enter() {
 		return
 	}
@@ -303,6 +307,8 @@ func (d *dispatcher) passAcks(tx sip.ServerTransaction) {
 			select {
 			case ack := <-tx.Acks():
 				d.serve(ack, tx)
+			case <-over:
+				return
 			case <-tx.Done():
 				return
 			}

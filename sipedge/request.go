@@ -39,6 +39,8 @@ type Request struct {
 	final   atomic.Bool // a final answer was sent
 	// accepted is called once, before an INVITE is answered 2xx; nil for others.
 	accepted func()
+	// acked ends what accepted began: the ACK is there, or nobody waits for it.
+	acked func()
 }
 
 // Context ends when the INVITE is cancelled (its cause is [ErrCancelled]),
@@ -83,7 +85,7 @@ func (r *Request) Respond(status int, reason string, headers ...sip.Header) erro
 
 // wrap makes the request that handlers see.
 func (d *dispatcher) wrap(req *sip.Request, tx sip.ServerTransaction) *Request {
-	r := &Request{Request: req, Tx: tx, Flow: flowOf(req, tx)}
+	r := &Request{Request: req, Tx: tx, Flow: flowOf(req, tx), acked: func() {}}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.tag = toTag(req, d.secret)
 	if tx == nil {

@@ -239,6 +239,7 @@ func (c *call) onAck(in *inbound) {
 		return // of a 2xx that came twice
 	}
 	l.unacked = nil
+	u.r.acked()
 	if u.in != nil {
 		u.in.finish(nil)
 	}
