@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"crypto/rand"
+	"net/url"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -99,11 +100,16 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 }
 
 // dialledUser is what was dialled: the user part, or the number of a tel URI.
+// Some phones escape * and #, which means the same (RFC 3261 §19.1.4).
 func dialledUser(u sip.Uri) string {
+	user := u.User
 	if u.Scheme == "tel" {
-		return u.Raw()
+		user = u.Raw()
 	}
-	return u.User
+	if plain, err := url.PathUnescape(user); err == nil {
+		return plain
+	}
+	return user
 }
 
 // gatewayParty is who calls from the gateway: what the gateway asserts, or
