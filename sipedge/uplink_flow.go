@@ -10,13 +10,17 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
 
-// errSilent is why a connection is given up that is open but dead.
-var errSilent = errors.New("no answer to OPTIONS")
+// Why a connection is given up that is open but dead.
+var (
+	errSilent = errors.New("no answer to OPTIONS")
+	errMoved  = errors.New("the address of the box towards the gateway has changed")
+)
 
 // door is the listener by which our connections are handed to sipgo, so that
 // what we dialled is served like what we accepted.
@@ -196,6 +200,9 @@ func (u *TLSUplink) watch(ctx context.Context, conn *flowConn) error {
 		case <-conn.gone:
 			return fmt.Errorf("connection to the gateway: %w", conn.cause)
 		case <-interval.C:
+			if gone(conn.flow.Local.Addr()) {
+				return errMoved
+			}
 			ask()
 		case err := <-answers:
 			under--
@@ -216,6 +223,17 @@ func (u *TLSUplink) watch(ctx context.Context, conn *flowConn) error {
 			}
 		}
 	}
+}
+
+// gone says that an address is none of this machine's any more. What was sent
+// from it gets no answer, and the system does not say so.
+func gone(a netip.Addr) bool {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	if err != nil {
+		return errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	_ = c.Close()
+	return false
 }
 
 // patientAsk is how long the first OPTIONS may take before a pong will do: its
@@ -346,6 +364,8 @@ func plainFault(err error) string {
 		return "the gateway's certificate is not valid now; check the clock of the box and the certificate"
 	case errors.As(err, &dns):
 		return "the name of the gateway can't be looked up; check the name and the name server"
+	case errors.Is(err, errMoved):
+		return "the address of the box towards the gateway has changed; it connects anew"
 	case errors.Is(err, errSilent):
 		return "the gateway does not answer any more; check the way to the Internet"
 	case errors.As(err, &netFault) && netFault.Timeout():

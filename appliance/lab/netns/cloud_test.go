@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
+type cloudUser struct{ user, password string }
+
 // The users of the gateway in the cloud. "telephone" is the phone behind it.
-var cloudUsers = []struct{ user, password string }{
+var cloudUsers = []cloudUser{
 	{"site", "site-secret-1"},
 	{"anna", "anna-secret-2"},
 	{"bert", "bert-secret-3"},
@@ -146,8 +149,9 @@ onreply_route[REPLY] {
 `
 
 // startCloud runs Kamailio, rtpengine and makes the gateway's certificate.
-// It returns the path of the CA that the box must trust.
-func startCloud(t *testing.T, n *network) (ca string, kamailio *process) {
+// It returns the path of the CA that the box must trust. more are users beside
+// [cloudUsers].
+func startCloud(t *testing.T, n *network, more ...cloudUser) (ca string, kamailio *process) {
 	t.Helper()
 	dir := filepath.Join(n.dir, "cloud")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -156,7 +160,7 @@ func startCloud(t *testing.T, n *network) (ca string, kamailio *process) {
 	n.must("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
 		"-subj", "/CN="+domain, "-addext", "subjectAltName=DNS:"+domain, "-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
 	var users strings.Builder
-	for _, u := range cloudUsers {
+	for _, u := range slices.Concat(cloudUsers, more) {
 		fmt.Fprintf(&users, "\t$sht(pass=>%s) = \"%s\";\n", u.user, u.password)
 	}
 	cfg := n.write("cloud/kamailio.cfg", fmt.Sprintf(kamailioConfig, cloud, dir, users.String(), pstn))
