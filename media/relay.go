@@ -224,6 +224,10 @@ func (f *flow) learnt(src netip.AddrPort, control bool) {
 }
 
 func (f *flow) rtp(b, scratch []byte, src netip.AddrPort, now time.Time) {
+	if f.from.fax.Load() {
+		f.datagram(b, src, now)
+		return
+	}
 	if f.from.recv.muxed(b) {
 		f.rtcp(b, scratch, src, now)
 		return

@@ -51,6 +51,7 @@ type Stream struct {
 	reports reports
 	codecs  atomic.Pointer[payloads]
 	mux     atomic.Bool
+	fax     atomic.Bool // T.38 is carried in place of RTP
 	running atomic.Bool
 	keys    chan struct{} // holds one while a digit is sent
 	poke    chan struct{} // something changed, a packet may be due
@@ -222,6 +223,7 @@ func (s *Stream) Apply(local, remote *SDP) error {
 	if err := s.SetCrypto(send, recv); err != nil {
 		return err
 	}
+	s.fax.Store(false)
 	s.SetCodecs(ours.Codecs, theirs.Codecs)
 	s.SetMux(ours.Mux && theirs.Mux)
 	s.SetDirection(ours.Direction.And(theirs.Direction.Reverse()))

@@ -61,6 +61,10 @@
 // itself told us in the Via of an answer (RFC 3581). Media there is SRTP with
 // keys by SDES (RFC 4568) or there is no call.
 //
+// A change to a fax (T.38 over UDPTL) within a call is passed on where both
+// sides talk in the clear; where one has SRTP it is refused, and the fax goes
+// as audio.
+//
 // A transfer is carried out here, whoever asked for it (RFC 5589): the target
 // is called under the line of who transfers, who is passed on gets a re-INVITE,
 // and only then the one who transfers is let go. The peers need not know REFER

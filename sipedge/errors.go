@@ -48,6 +48,7 @@ var (
 	errNoDialog        = &StatusError{Status: 481, Phrase: "Call/Transaction Does Not Exist"}
 	errGlare           = &StatusError{Status: 491, Phrase: "Request Pending"}
 	errNoCodec         = &StatusError{Status: 488, Phrase: "No Codec In Common", Reason: story.NoCommonCodec}
+	errNoFax           = &StatusError{Status: 488, Phrase: "No T.38 Where Audio Is Encrypted"}
 	errNoCrypto        = &StatusError{Status: 488, Phrase: "No Common Way To Encrypt", Reason: story.NoCommonCrypto}
 	errNoPorts         = &StatusError{Status: 503, Phrase: "No Free Media Port", Reason: story.NoMediaPorts}
 	errStopping        = &StatusError{Status: 503, Phrase: "The Box Is Stopping", Reason: story.Stopping}

@@ -15,6 +15,7 @@ type exchange struct {
 	asker, other *leg
 	offer        *media.SDP // the asker's; nil if its INVITE had none
 	offered      *media.SDP // what we sent to other
+	fax          bool       // the offer is one of T.38 in place of audio
 	// For an INVITE without an offer the roles turn round: other's answer is
 	// the offer, and the asker's ACK brings the answer.
 	late     *media.SDP // other's offer
@@ -25,6 +26,9 @@ type exchange struct {
 func (x *exchange) begin() ([]byte, error) {
 	if x.offer == nil {
 		return nil, nil
+	}
+	if x.offer.Fax() && x.asker.sent != nil {
+		return x.beginFax()
 	}
 	if a, ok := x.offer.Audio(); !ok || a.Port == 0 && x.asker.sent == nil {
 		return nil, errNoCodec.because(fmt.Errorf("the offer of %s has no audio", x.asker.who()))
@@ -56,6 +60,9 @@ func (x *exchange) answered(theirs *media.SDP) ([]byte, error) {
 		}
 		x.late, x.lateSent = theirs, out
 		return out.Bytes(), nil
+	}
+	if x.fax {
+		return x.answeredFax(theirs)
 	}
 	mine, err := x.asker.answer(x.offer, theirs)
 	if err != nil {

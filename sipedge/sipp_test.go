@@ -41,6 +41,12 @@ func sippSDP(direction string) string {
 	return s
 }
 
+// sippFax is the change to T.38 of a machine.
+func sippFax(port string) string {
+	return "v=0\no=- 1 [msg_index] IN IP4 [local_ip]\ns=-\nc=IN IP4 [media_ip]\nt=0 0\nm=image " + port + " udptl t38\na=T38FaxVersion:0\n" +
+		"a=T38MaxBitRate:14400\na=T38FaxRateManagement:transferredTCF\na=T38FaxUdpEC:t38UDPRedundancy\n"
+}
+
 func withBody(body string) string {
 	if body == "" {
 		return "Content-Length: 0\n\n"
@@ -330,6 +336,18 @@ func TestSipp(t *testing.T) {
 			{2, 0, isCalled().isInvited().once("SIP/2.0 302 Moved Temporarily\n[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]u[call_number]\n[last_Call-ID:]\n[last_CSeq:]\nContact: <sip:105@[remote_ip]>\nContent-Length: 0\n\n").gets("ACK")},
 			{5, 0, byeFrom(isCalled().isInvited("History-Info: .*sip:102@", "Diversion: .*reason=deflection").says(200, "", sdp).gets("ACK"))},
 			{1, 0, calls("102").dials("", sdp).hears(181).hears(200).acks("").asks("BYE", "", "", 200)},
+		}},
+		{"fax", []sippPeer{
+			{2, 0, byeFrom(talks().pause(100*time.Millisecond).
+				asks("INVITE", "", sippFax("[media_port]"), 200, "m=image [1-9][0-9]* udptl t38", "T38FaxUdpEC:t38UDPRedundancy").acks("").
+				asks("INVITE", "", sdp, 200, "m=audio [1-9]").acks(""))},
+			{1, 0, upTo("102").gets("INVITE", "m=image [1-9][0-9]* udptl t38", "T38MaxBitRate:14400").again(200, sippFax("[media_port]")).gets("ACK").
+				gets("INVITE", "m=audio [1-9]").again(200, sdp).gets("ACK").pause(200*time.Millisecond).asks("BYE", "", "", 200)},
+		}},
+		{"fax to who takes none", []sippPeer{
+			{2, 0, byeFrom(talks().pause(100*time.Millisecond).asks("INVITE", "", sippFax("[media_port]"), 488).
+				once(strings.Replace(isCalled().request("ACK", "", ""), "CSeq: 100 ACK", "CSeq: 101 ACK", 1)))},
+			{1, 0, upTo("102").gets("INVITE", "m=image").again(488, "").gets("ACK").pause(200*time.Millisecond).asks("BYE", "", "", 200)},
 		}},
 		{"intercom", []sippPeer{
 			{2, 0, byeFrom(isCalled().isInvited("Call-Info: .*answer-after=0", "Alert-Info: .*auto-answer").says(200, "", sdp).gets("ACK"))},

@@ -88,8 +88,13 @@ func (c *call) tellMoved(l *leg) {
 	if at := c.s.mediaAddress(l); at != "" {
 		body = readdressed(body, at, &l.at)
 	}
-	c.busy = true
 	c.log.Info("call moves to the new connection", "leg", l.who())
+	c.tellAgain(l, body)
+}
+
+// tellAgain sends a description that holds already.
+func (c *call) tellAgain(l *leg, body []byte) {
+	c.busy = true
 	c.reinvite(l, body, 0, func(res *sip.Response, sent *sip.Request, err error) {
 		c.busy = false
 		c.isMoved(l, body, res, sent, err)
