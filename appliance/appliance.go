@@ -335,7 +335,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	a.emergency = plan.Emergency()
 	cfg := sipedge.ServerConfig{
 		Country: a.cfg.Box.Country, Ports: ports, Register: a.cfg.Gateway.Register, SRTP: srtpPolicies[a.cfg.SIP.SRTP], Now: a.now, Tick: a.watchdog.Loop("calls"),
-		Features: features{a},
+		Features: features{a}, DirectMedia: a.cfg.Media.Direct,
 	}
 	if cfg.Prompts, err = prompt.New(a.cfg.Box.Country, a.cfg.Media.Hold); err != nil {
 		return err

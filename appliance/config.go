@@ -94,7 +94,8 @@ type SIP struct {
 type Media struct {
 	FirstPort uint16 `toml:"first_port"`
 	LastPort  uint16 `toml:"last_port"`
-	Hold      string `toml:"hold"` // file with music on hold; empty: the built-in one
+	Direct    bool   `toml:"direct"` // phones of one network send audio to each other
+	Hold      string `toml:"hold"`   // file with music on hold; empty: the built-in one
 }
 
 // Gateway is the SIP service in the cloud. An empty address means none.

@@ -48,6 +48,7 @@ type call struct {
 	transfer *transfer  // under way
 	parked   string     // the slot where the call waits
 	joining  *admission // who comes in from another call
+	directs  int        // how often its phones were asked to talk to each other
 	tries    int        // how often somebody had to come again, see soon
 	moved    bool       // the caller's leg went on to another call
 	ending   bool

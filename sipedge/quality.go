@@ -75,7 +75,7 @@ func (c *call) measured(now time.Time) {
 	c.record.A, c.record.B = quality(c.a), quality(c.b)
 	answered := c.record.Answered
 	c.mu.Unlock()
-	if answered.IsZero() || c.transfer != nil { // nobody is at the other end
+	if answered.IsZero() || c.transfer != nil || c.a.direct() || c.b.direct() { // nobody is at the other end, or we do not see it
 		return
 	}
 	for _, l := range []*leg{c.a, c.b} {

@@ -16,15 +16,19 @@ import (
 
 // ServerConfig is what a [Server] has to know beforehand.
 type ServerConfig struct {
-	Country  string           // ISO 3166-1 alpha-2: dial plan and emergency numbers
-	Ports    *media.PortPool  // for all legs
-	SRTP     SRTPPolicy       // of the audio on the LAN
-	Register bool             // register lines that have credentials at the gateway; the site line always is
-	Ring     time.Duration    // how long a call may ring; 0: 3 minutes (Timer C of RFC 3261 §16.6)
-	Forward  Forwarding       // where calls to a line go instead; nil: nowhere
-	Park     time.Duration    // how long a parked call waits before it rings at who parked it; 0: 3 minutes
-	Now      func() time.Time // nil means time.Now
-	Tick     func()           // called at least every 2 s while all loops live; may be nil
+	Country string          // ISO 3166-1 alpha-2: dial plan and emergency numbers
+	Ports   *media.PortPool // for all legs
+	SRTP    SRTPPolicy      // of the audio on the LAN
+	// DirectMedia has two phones of one network send their audio to each other
+	// once they talk, where both do so in the clear. What is not seen is not
+	// measured, and nobody notices one-way audio.
+	DirectMedia bool
+	Register    bool             // register lines that have credentials at the gateway; the site line always is
+	Ring        time.Duration    // how long a call may ring; 0: 3 minutes (Timer C of RFC 3261 §16.6)
+	Forward     Forwarding       // where calls to a line go instead; nil: nowhere
+	Park        time.Duration    // how long a parked call waits before it rings at who parked it; 0: 3 minutes
+	Now         func() time.Time // nil means time.Now
+	Tick        func()           // called at least every 2 s while all loops live; may be nil
 
 	Codes     []FeatureCode         // what people dial for features; nil: [DefaultFeatureCodes]
 	Features  FeatureCodes          // serves those that are not the server's own; nil: they are refused

@@ -66,6 +66,7 @@ func (c *call) talk() error {
 		case <-watch.C:
 			c.measured(time.Now())
 			c.watch(time.Now())
+			c.watchDirect(time.Now())
 		case <-cancelled:
 			cancelled = nil // also when the transaction is over, which is no event
 			if context.Cause(c.r.Context()) == ErrCancelled && !c.record.Answered.IsZero() && c.a.unacked != nil {
@@ -149,7 +150,7 @@ func (c *call) watch(now time.Time) {
 		}
 	}
 	limit := c.s.times.silence
-	if c.transfer != nil || c.a.onHold() || c.b.onHold() {
+	if c.transfer != nil || c.a.onHold() || c.b.onHold() || c.a.direct() {
 		limit = c.s.times.hold
 	}
 	if now.Sub(last) > limit {
