@@ -25,10 +25,12 @@ type branch struct {
 	invite *sip.Request
 	tx     sip.ClientTransaction
 	tries  int
-	failed bool // over, or given up
-	rang   bool
-	early  *media.SDP        // the last description in a provisional answer
-	rseq   map[string]uint32 // last RSeq acknowledged, by To tag (RFC 3262 §4)
+	// visited are the addresses that it was redirected away from.
+	visited []string
+	failed  bool // over, or given up
+	rang    bool
+	early   *media.SDP        // the last description in a provisional answer
+	rseq    map[string]uint32 // last RSeq acknowledged, by To tag (RFC 3262 §4)
 
 	giveUp sync.Once
 	given  chan struct{} // closed: the call does not want it any more

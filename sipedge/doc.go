@@ -89,10 +89,10 @@
 //   - 100rel (RFC 3262) and session timers (RFC 4028) hold between one peer
 //     and us: neither side need know what the other one does. An INVITE
 //     without an offer does not offer 100rel, for its PRACK would have to bring
-//     the answer, and an offer in a PRACK is refused with 488.
+//     the answer. An offer in a PRACK is answered with what the called agreed
+//     to before, and is no business of it.
 //   - UPDATE with an offer (RFC 3311) becomes a re-INVITE for the other side;
 //     before the call is answered it is refused with 491.
-//   - A redirection of the gateway is not followed.
 //   - REFER outside of a dialog needs Target-Dialog (RFC 4538).
 //   - An account has one live binding (RFC 3261 §10 allows many): the phone's
 //     new contact replaces the ghost that it left behind.

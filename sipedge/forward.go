@@ -175,10 +175,10 @@ func (c *call) divertedBefore() int {
 	return n
 }
 
-// redirection takes the new address out of a 3xx answer of a phone that
-// forwards by itself, or of the gateway.
+// redirection takes the new number out of a 3xx answer of a phone that
+// forwards its calls by itself.
 func redirection(res *sip.Response, l *leg) *forwarded {
-	if res.StatusCode < 300 || res.StatusCode > 302 || l.gateway {
+	if res.StatusCode < 300 || res.StatusCode > 302 || l.gateway || l.trunk {
 		return nil
 	}
 	c := res.Contact()

@@ -123,13 +123,17 @@ func (c *call) onPrack(in *inbound) {
 		in.finish(errNoDialog)
 		return
 	}
-	if offer, _ := sdpOf(in.r.Request); offer != nil && c.offer != nil {
-		// A second offer this early would have to go all the way first.
-		in.finish(&StatusError{Status: 488, Phrase: "No Change Before The Answer"})
+	answer, err := c.changeEarly(in)
+	if err != nil {
+		in.finish(statusOf(err))
 		return
 	}
 	rel.open = nil
-	in.answer(sip.StatusOK, "OK")
+	if answer != nil {
+		c.agree(in, answer)
+	} else {
+		in.answer(sip.StatusOK, "OK")
+	}
 	if rel.answer != nil {
 		answer := rel.answer
 		rel.answer = nil
@@ -144,6 +148,38 @@ func (c *call) onPrack(in *inbound) {
 			c.log.Debug("answer", "err", err)
 		}
 	}
+}
+
+// changeEarly answers the offer in a PRACK (RFC 3262 §5): another address, or
+// fewer codecs, while there is early media. The called hears nothing of it: what
+// it agreed to stays, and the answer is made of that. The answer is nil if there
+// was no offer.
+func (c *call) changeEarly(in *inbound) ([]byte, error) {
+	offer, err := sdpOf(in.r.Request)
+	if err != nil || offer == nil || c.offer == nil {
+		return nil, err
+	}
+	var heard *branch
+	if t := c.try; t != nil {
+		for _, b := range t.branches {
+			if !b.failed && b.early != nil && b.x.offered != nil {
+				heard = b
+			}
+		}
+	}
+	if heard == nil || c.rel.holdsAnswer() {
+		return nil, &StatusError{Status: 488, Phrase: "No Change Before The Answer"}
+	}
+	mine, err := c.a.answer(offer, heard.early)
+	if err == nil {
+		err = c.a.stream.Apply(mine, offer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.offer, heard.x.offer = offer, offer
+	c.a.sent, c.a.theirs = mine, offer
+	return mine.Bytes(), nil
 }
 
 // matches compares RAck: RSeq, CSeq number and method (RFC 3262 §7.2).

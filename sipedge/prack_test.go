@@ -151,3 +151,60 @@ func TestUnknownOptionIsRefused(t *testing.T) {
 		t.Errorf("Unsupported: %v", h)
 	}
 }
+
+// The caller moves its audio while it hears an announcement: with the PRACK.
+func TestOfferInPrack(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := registered(t, rig, 1), registered(t, rig, 2)
+	out := one.dialWith("102", one.sdp(""), sip.NewHeader("Supported", "100rel"))
+	in := two.take()
+	two.send(two.reply(in.taken, 183, "Session Progress", in.tag(), two.sdp("")))
+	first := one.response(183, sip.INVITE)
+	at := audioOf(t, in.taken.Body()).RTP()
+	hears(t, two.rtp, at, one.rtp, "where it was")
+
+	one.rtp = listenRTP(t, one.local.Addr())
+	out.remote, out.target = first.To().AsFrom(), first.Contact().Address
+	out.cseq++
+	req := out.build(sip.PRACK, out.cseq, one.sdp("", "0 PCMU/8000"))
+	req.AppendHeader(sip.NewHeader("RAck", first.GetHeader("RSeq").Value()+" "+first.CSeq().Value()))
+	one.send(req)
+	answer := audioOf(t, one.response(200, sip.PRACK).Body())
+	if len(answer.Codecs) != 1 || answer.Codecs[0].PT != 0 {
+		t.Errorf("answered with %v", answer.Codecs)
+	}
+	hears(t, two.rtp, at, one.rtp, "where it is now")
+
+	in.answer(two.sdp(""))
+	out.connected()
+	hears(t, one.rtp, answer.RTP(), two.rtp, "hello")
+	hears(t, two.rtp, at, one.rtp, "hello back")
+	out.hangUp()
+	two.leaves()
+	rig.ended(1)
+}
+
+// What has no codec in common with what the called takes is refused, and the
+// call goes on.
+func TestOfferInPrackRefused(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := registered(t, rig, 1), registered(t, rig, 2)
+	out := one.dialWith("102", one.sdp(""), sip.NewHeader("Supported", "100rel"))
+	in := two.take()
+	two.send(two.reply(in.taken, 183, "Session Progress", in.tag(), two.sdp("", "0 PCMU/8000")))
+	first := one.response(183, sip.INVITE)
+	bad := *out
+	bad.remote, bad.target = first.To().AsFrom(), first.Contact().Address
+	bad.cseq++
+	req := bad.build(sip.PRACK, bad.cseq, one.sdp("", "9 G722/8000"))
+	req.AppendHeader(sip.NewHeader("RAck", first.GetHeader("RSeq").Value()+" "+first.CSeq().Value()))
+	one.send(req)
+	one.response(488, sip.PRACK)
+	out.cseq++
+	out.prack(first)
+	in.answer(two.sdp("", "0 PCMU/8000"))
+	out.connected()
+	out.hangUp()
+	two.leaves()
+	rig.ended(1)
+}

@@ -185,7 +185,7 @@ func (t *try) onAnswer(an branchAnswer) (done bool, err error) {
 		return false, nil
 	case an.res.IsSuccess():
 		return t.accept(b, an.res)
-	case b.authorize(an.res), b.askLess(an.res), b.askPlain(an.res):
+	case b.authorize(an.res), b.askLess(an.res), b.askPlain(an.res), b.redirected(an.res):
 		return false, nil
 	}
 	b.drop("")

@@ -248,3 +248,56 @@ func TestDrain(t *testing.T) {
 		t.Errorf("record: %+v", rec)
 	}
 }
+
+// A second call knocks at a phone that talks: it takes it, holding the first
+// one, goes back and forth, and ends both. A third one is told that it is busy.
+func TestCallWaiting(t *testing.T) {
+	rig, first, talks := localCall(t, "udp")
+	one, two := first.a, talks.a
+	five, six := newPhoneAgent(t, rig, "udp", 5), newPhoneAgent(t, rig, "udp", 6)
+	second := five.dial("102", five.sdp(""))
+	knocks := two.take()
+	knocks.ring()
+	five.response(180, sip.INVITE)
+	if n := len(rig.server.Calls()); n != 2 {
+		t.Errorf("%d calls, want 2", n)
+	}
+	hears(t, one.rtp, audioOf(t, first.res.Body()).RTP(), two.rtp, "the first goes on")
+	busy := six.dial("102", six.sdp(""))
+	third := two.take()
+	two.send(two.reply(third.taken, 486, "Busy Here", third.tag(), ""))
+	two.request(sip.ACK)
+	six.ackRefusal(busy.invite, six.response(486, sip.INVITE))
+
+	// change sends an offer of the phone in the middle and has the other side agree.
+	cseq := uint32(200)
+	change := func(d *dialog, other *agent, ours, theirs string) {
+		t.Helper()
+		cseq++
+		two.send(d.build(sip.INVITE, cseq, two.sdp(ours)))
+		req := other.request(sip.INVITE)
+		if got := audioOf(t, req.Body()).Direction.String(); got != ours {
+			t.Errorf("%s is offered %s, want %s", other.name, got, ours)
+		}
+		other.send(other.reply(req, 200, "OK", "", other.sdp(theirs)))
+		other.request(sip.ACK)
+		two.response(200, sip.INVITE)
+		d.lastInviteCSeq = cseq
+		d.ack("")
+	}
+	change(talks, one, "sendonly", "recvonly")
+	knocks.answer(two.sdp(""))
+	second.connected()
+	hears(t, five.rtp, audioOf(t, second.res.Body()).RTP(), two.rtp, "the second talks")
+	change(knocks, five, "sendonly", "recvonly")
+	change(talks, one, "sendrecv", "sendrecv")
+	hears(t, two.rtp, audioOf(t, talks.taken.Body()).RTP(), one.rtp, "back at the first")
+
+	first.hangUp()
+	two.leaves()
+	change(knocks, five, "sendrecv", "sendrecv")
+	hears(t, two.rtp, audioOf(t, knocks.taken.Body()).RTP(), five.rtp, "and at the second")
+	second.hangUp()
+	two.leaves()
+	rig.ended(3)
+}

@@ -1,8 +1,10 @@
 package sipedge
 
 import (
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -62,6 +64,15 @@ func TestTopologyIsHidden(t *testing.T) {
 	rig := upRig(t)
 	audio := newSecureAudio(t, rig.gw)
 	one, two := registered(t, rig, 1), registered(t, rig, 2)
+	// A colleague's lamp shows who the gateway's caller is, and the gateway
+	// gets no lamps.
+	five := registered(t, rig, 5)
+	five.subscribe("dialog", "101", 200)
+	five.news(200)
+	lamp := rig.gw.outOfDialog(sip.SUBSCRIBE, sip.Uri{Scheme: "sip", User: "+4930123451", Host: "example.com"}, 1, sip.GenerateTagN(9), "lamp")
+	lamp.AppendHeader(sip.NewHeader("Event", "dialog"))
+	rig.gw.send(lamp)
+	rig.gw.response(405, sip.SUBSCRIBE)
 
 	// Out, with early media, hold, DTMF, a transfer that fails, and one that does not.
 	out := one.dialWith("0301112223", describing(one.sdp(""), lan), tellsAll(lan)...)
@@ -135,7 +146,49 @@ func TestTopologyIsHidden(t *testing.T) {
 	one.response(500, sip.INVITE)
 	rig.ended(4)
 
+	if !strings.Contains(five.wire(), "dialog-info") || !strings.Contains(five.wire(), "+49301112223") {
+		t.Errorf("the lamp told nothing of the call:\n%s", five.wire())
+	}
+	checkWire(t, five, wan, "gw.example.com", "@example.com", in.callID, "127.0.0.11", "127.0.0.12", out.callID)
 	checkWire(t, rig.gw.agent, lan, "127.0.0.11", "127.0.0.12", "00005e0053", "@patchbay", out.callID, at2.callID)
 	checkWire(t, one, wan, "gw.example.com", "@example.com", in.callID)
 	checkWire(t, two, wan, "gw.example.com", "@example.com", in.callID)
+}
+
+// The name that a phone gives itself in RTCP (RFC 3550 §6.5.1: user@host) stays
+// behind, and what it reports passes.
+func TestRTCPTellsNothing(t *testing.T) {
+	rig := newCallRig(t, false, nil)
+	one, two := registered(t, rig, 1), registered(t, rig, 2)
+	control := listenRTP(t, two.local.Addr())
+	out := one.dial("102", one.sdp(""))
+	in := two.take()
+	in.answer(two.sdp("") + "a=rtcp:" + strconv.Itoa(int(addrPortOf(control.LocalAddr()).Port())) + "\r\n")
+	to := audioOf(t, out.connected().Body()).RTCP
+	const name = "anna@127.0.0.11"
+	report := []byte{0x80, 201, 0, 1, 0, 0, 0x12, 0x34} // RR without a block
+	sdes := append([]byte{0x81, 202, 0, 6, 0, 0, 0x12, 0x34, 1, byte(len(name))}, name...)
+	sdes = append(sdes, make([]byte, 28-len(sdes))...)
+	compound := append(append([]byte(nil), report...), sdes...)
+	buf := make([]byte, 2048)
+	for end := time.Now().Add(patience); ; {
+		if time.Now().After(end) {
+			t.Fatal("no RTCP came")
+		}
+		if _, err := one.rtp.WriteToUDPAddrPort(compound, to); err != nil {
+			t.Fatal(err)
+		}
+		_ = control.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		n, err := control.Read(buf)
+		if err != nil {
+			continue
+		}
+		if got := string(buf[:n]); strings.Contains(got, "anna") || strings.Contains(got, "127.0.0") {
+			t.Errorf("RTCP tells %q", got)
+		}
+		break
+	}
+	out.hangUp()
+	two.leaves()
+	rig.ended(1)
 }
