@@ -37,8 +37,11 @@ type Place struct {
 
 // Trunk is the gateway to the telephone network on site.
 type Trunk struct {
-	Address      string `toml:"address"` // IP address and port; empty: none
-	Number       string `toml:"number"`  // "dialled" or "e164"
+	Address      string `toml:"address"`     // IP address and port; empty: none
+	Transport    string `toml:"transport"`   // "udp", "tcp" or "tls"; empty: udp
+	ServerName   string `toml:"server_name"` // in its certificate; empty: the address
+	CA           string `toml:"ca"`          // file with the authorities that may have signed it; empty: the system's
+	Number       string `toml:"number"`      // "dialled" or "e164"
 	AuthUser     string `toml:"auth_user"`
 	PasswordFile string `toml:"password_file"`
 }
@@ -100,6 +103,11 @@ func (t *Trunk) validate(v *faults) {
 	}
 	_, err := netip.ParseAddrPort(t.Address)
 	v.check(err == nil, "trunk.address", t.Address, `write IP address and port, such as "192.168.50.9:5060"`)
+	v.check(slices.Contains([]string{"", "udp", "tcp", "tls"}, t.Transport), "trunk.transport", t.Transport, `write "udp", "tcp" or "tls"`)
+	if t.Transport == "tls" {
+		_, err := readCA("trunk.ca", t.CA)
+		v.check(err == nil, "trunk.ca", t.CA, "name a PEM file that this user can read")
+	}
 	v.check(t.Number == "" || t.Number == "dialled" || t.Number == "e164", "trunk.number", t.Number, `write "dialled" or "e164"`)
 	if t.PasswordFile != "" {
 		_, err := os.ReadFile(t.PasswordFile)
@@ -118,6 +126,12 @@ func (c *Config) sipTrunk() (out sipedge.TrunkConfig, err error) {
 		return out, fmt.Errorf("trunk.address: %w", err)
 	}
 	out.AuthUser, out.E164 = t.AuthUser, t.Number == "e164"
+	out.Transport, out.ServerName = t.Transport, t.ServerName
+	if t.Transport == "tls" {
+		if out.CA, err = readCA("trunk.ca", t.CA); err != nil {
+			return out, err
+		}
+	}
 	if t.PasswordFile != "" {
 		b, err := os.ReadFile(t.PasswordFile)
 		if err != nil {

@@ -98,7 +98,7 @@ func (b *branch) authorize(res *sip.Response) bool {
 		return false
 	}
 	b.tries++
-	req, err := b.leg.s.uplink.Authorized(b.invite, res, b.leg.line)
+	req, err := b.leg.s.authorized(b.leg, b.invite, res)
 	if err != nil {
 		b.c.log.Warn("gateway asks for a password", "line", b.leg.line.AOR, "err", err)
 		return false

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
+
+	"patchbay/dhcp/mac"
 )
 
 // invite takes a new call. The handler's goroutine is that of the call, and
@@ -69,7 +71,7 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 	c.outside = gateway || s.trunk.serves(r.Flow)
 	switch {
 	case c.outside && !gateway:
-		c.a = newCallee(c, r, phoneWay{e: s.ep, flow: r.Flow}, user)
+		c.a = newCallee(c, r, s.back(r, mac.Account{}), user)
 		c.a.trunk = true
 		c.record.Via = WayTrunk
 		c.record.From = gatewayParty(r)
@@ -79,7 +81,7 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 		c.record.Via = "gateway"
 		c.record.From = gatewayParty(r)
 	default:
-		c.a = newCallee(c, r, phoneWay{s.ep, r.Flow, id.Account}, user)
+		c.a = newCallee(c, r, s.back(r, id.Account), user)
 		c.a.account = id.Account
 		c.record.From = Party{Account: id.Account}
 		if l, ok := s.accounts.Line(id.LineID); ok && id.LineID != 0 {
@@ -97,6 +99,14 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 	c.rel = newReliable(r)
 	s.adopt(c.a)
 	return c
+}
+
+// back is the way to where a request came from.
+func (s *Server) back(r *Request, a mac.Account) signaling {
+	if r.link != nil {
+		return r.link
+	}
+	return phoneWay{s.ep, r.Flow, a}
 }
 
 // dialledUser is what was dialled: the user part, or the number of a tel URI.

@@ -181,6 +181,12 @@ func (s *Server) handle() {
 		if s.uplink != nil {
 			s.uplink.Handle(string(m), func(r *Request) { s.serve(r, true) })
 		}
+		if s.trunk != nil && s.trunk.link != nil {
+			s.trunk.link.Handle(string(m), func(r *Request) {
+				r.link = s.trunk.link
+				s.serve(r, false)
+			})
+		}
 	}
 }
 
@@ -307,16 +313,24 @@ func (s *Server) do(ctx context.Context, l *leg, req *sip.Request) (*sip.Respons
 		if req.Method != sip.INVITE || err != nil {
 			tx.Terminate()
 		}
-		if err != nil || !l.gateway || !challenged(res) || try > 1 || try == 1 && !staleNonce(res) {
+		if err != nil || !l.gateway && !l.trunk || !challenged(res) || try > 1 || try == 1 && !staleNonce(res) {
 			return res, req, err
 		}
-		next, err := s.uplink.Authorized(req, res, l.line)
+		next, err := s.authorized(l, req, res)
 		if err != nil {
 			return res, req, nil
 		}
 		next.CSeq().SeqNo = l.nextCSeq()
 		req = next
 	}
+}
+
+// authorized answers a challenge to a leg of the gateway or the trunk.
+func (s *Server) authorized(l *leg, req *sip.Request, res *sip.Response) (*sip.Request, error) {
+	if l.trunk {
+		return authorized(req, res, l.line.AuthUser, l.line.AuthPassword)
+	}
+	return s.uplink.Authorized(req, res, l.line)
 }
 
 // bye ends a dialog. The answer is waited for elsewhere.

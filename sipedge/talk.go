@@ -177,7 +177,7 @@ func (c *call) onRequest(in *inbound) {
 	if !l.gateway && in.r.Flow != l.peer && in.r.Flow.Remote.Addr() == l.peer.Remote.Addr() {
 		// The phone came back over another connection: go on there.
 		l.peer = in.r.Flow
-		l.way = phoneWay{c.s.ep, in.r.Flow, l.account}
+		l.way = c.s.back(in.r, l.account)
 	}
 	if in.r.Method == sip.ACK {
 		c.onAck(in)

@@ -2,8 +2,10 @@ package sipedge
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,21 +16,27 @@ import (
 // to elsewhere, and for emergency calls, when the gateway in the cloud is away.
 type TrunkConfig struct {
 	Address      netip.AddrPort // invalid: there is no trunk
-	Local        netip.AddrPort // our listener towards it; invalid: the first
+	Local        netip.AddrPort // our listener towards it, of UDP; invalid: the first
+	Transport    string         // "udp", "tcp" or "tls"; empty: udp
+	ServerName   string         // of its certificate; empty: the address
+	CA           *x509.CertPool // that signed it; nil: those of the system
 	AuthUser     string         // digest, where the trunk asks for it
 	AuthPassword string
 	E164         bool // numbers go out as E.164 with +; else as they were dialled
 }
 
-// trunk is that gateway. It is reached over UDP from a listener of the LAN.
+// trunk is that gateway. Over UDP it is reached from a listener of the LAN;
+// over TCP and TLS by a connection of its own, which is kept and by which its
+// calls come, too. Its audio is as that of a phone.
 type trunk struct {
 	s    *Server
 	cfg  TrunkConfig
-	flow Flow
+	flow Flow       // of UDP
+	link *TLSUplink // of TCP and TLS; else nil
 	up   atomic.Bool
 }
 
-// The trunk is asked whether it is there this often.
+// The trunk is asked whether it is there this often, over UDP.
 const (
 	trunkAsk   = 30 * time.Second
 	trunkLimit = 5 * time.Second
@@ -43,7 +51,26 @@ func newTrunk(s *Server, cfg TrunkConfig) (*trunk, error) {
 		}
 		t.flow.Local = addrs[0]
 	}
-	return t, nil
+	if cfg.Transport != "tcp" && cfg.Transport != "tls" {
+		return t, nil
+	}
+	var err error
+	t.link, err = NewTLSUplink(UplinkConfig{
+		Address: cfg.Address.String(), Plain: cfg.Transport == "tcp", ServerName: cfg.ServerName, CA: cfg.CA,
+	}, s.log.With("trunk", cfg.Address.String()))
+	return t, err
+}
+
+// way is how a new call gets to the trunk, and from which address of ours. On
+// a connection that is down, what is sent fails.
+func (t *trunk) way() (signaling, Flow) {
+	if t.link == nil {
+		return phoneWay{e: t.s.ep, flow: t.flow}, t.flow
+	}
+	if flow := t.link.present(); flow.Local.IsValid() {
+		return t.link, flow
+	}
+	return t.link, t.flow
 }
 
 // number is how a dialled number goes to the trunk.
@@ -60,8 +87,11 @@ func (t *trunk) serves(f Flow) bool { return t != nil && f.Remote.Addr() == t.cf
 // String names the task.
 func (t *trunk) String() string { return "fallback trunk" }
 
-// Run asks the trunk again and again whether it is there.
+// Run keeps the connection, or asks the trunk again and again whether it is there.
 func (t *trunk) Run(ctx context.Context) error {
+	if t.link != nil {
+		return t.connect(ctx)
+	}
 	tick := time.NewTicker(trunkAsk)
 	defer tick.Stop()
 	if err := t.s.ep.ready(ctx, t.flow.Local); err != nil {
@@ -75,6 +105,25 @@ func (t *trunk) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// connect keeps the connection.
+func (t *trunk) connect(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
+		for {
+			up, _, changed := t.link.State()
+			t.up.Store(up)
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	// Until the calls are over: their BYEs go this way.
+	return t.link.Run(t.s.ctx)
 }
 
 // ask sends OPTIONS (RFC 3261 §11); any answer is one.
@@ -130,6 +179,7 @@ func (c *call) byTrunk() error {
 // overTrunk makes the branch to the fallback trunk, with the number of a line.
 func (t *try) overTrunk(as Line) *branch {
 	c, tr := t.c, t.c.s.trunk
+	way, flow := tr.way()
 	target := sip.Uri{Scheme: "sip", User: tr.number(t.route.Dialled), Host: tr.cfg.Address.Addr().String(), Port: int(tr.cfg.Address.Port())}
 	number, name := as.Number, as.DisplayName
 	if t.route.Emergency {
@@ -141,9 +191,9 @@ func (t *try) overTrunk(as Line) *branch {
 	if anonymous(c.r) && !t.route.Emergency {
 		name = "Anonymous"
 	}
-	from := party{name, sip.Uri{Scheme: "sip", User: number, Host: tr.flow.Local.Addr().String()}}
-	l := newCaller(c, phoneWay{e: c.s.ep, flow: tr.flow}, target, from, party{"", target})
-	l.trunk, l.peer, l.shown = true, tr.flow, t.to
+	from := party{name, sip.Uri{Scheme: "sip", User: number, Host: flow.Local.Addr().String()}}
+	l := newCaller(c, way, target, from, party{"", target})
+	l.trunk, l.peer, l.shown = true, flow, t.to
 	l.line = Line{AuthUser: tr.cfg.AuthUser, AuthPassword: tr.cfg.AuthPassword, Number: number, DisplayName: name}
 	return t.branchTo(l)
 }

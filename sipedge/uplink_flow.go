@@ -150,17 +150,22 @@ func (u *TLSUplink) ticking(ctx context.Context, f func() ([]netip.AddrPort, err
 func (u *TLSUplink) dialOne(ctx context.Context, addr netip.AddrPort) (*flowConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	dialer := tls.Dialer{NetDialer: &net.Dialer{KeepAlive: 15 * time.Second, Control: thinStream}, Config: u.tls}
+	plain := &net.Dialer{KeepAlive: 15 * time.Second, Control: thinStream}
 	if u.cfg.Local.IsValid() {
-		dialer.NetDialer.LocalAddr = &net.TCPAddr{IP: u.cfg.Local.AsSlice()}
+		plain.LocalAddr = &net.TCPAddr{IP: u.cfg.Local.AsSlice()}
+	}
+	dial := (&tls.Dialer{NetDialer: plain, Config: u.tls}).DialContext
+	if u.cfg.Plain {
+		dial = plain.DialContext
 	}
 	var conn *flowConn
 	_, err := u.ticking(ctx, func() ([]netip.AddrPort, error) {
-		c, err := dialer.DialContext(ctx, "tcp", addr.String())
+		c, err := dial(ctx, "tcp", addr.String())
 		if err != nil {
 			return nil, fmt.Errorf("connect to the gateway at %v: %w", addr, err)
 		}
 		conn = newFlowConn(c, u.admit)
+		conn.flow.Transport = u.transport()
 		conn.tap = u.cfg.Tap
 		return nil, nil
 	})

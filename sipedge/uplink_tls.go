@@ -44,6 +44,8 @@ type UplinkConfig struct {
 	Certificate func() (*tls.Certificate, error)
 	// Token is the access token for a gateway that asks for one (RFC 8898); nil: none.
 	Token func() (string, error)
+	// Plain is SIP over TCP without TLS: for a gateway on site only.
+	Plain bool
 	// Domain is that of the addresses of record; empty: the host of Address.
 	Domain string
 	// Local is our address towards the gateway; zero: what routing says.
@@ -69,7 +71,7 @@ const (
 )
 
 // TLSUplink is an [Uplink] by SIP over TLS (RFC 3261 §26.2.1) with media by
-// SRTP. One connection carries everything, in both directions.
+// SRTP, or, as the fallback trunk, over TCP or TLS with media in the clear. One connection carries everything, in both directions.
 //
 // sipgo never dials: the connection is opened, watched and replaced here, and
 // handed to sipgo as if it had been accepted.
@@ -152,6 +154,7 @@ func (u *TLSUplink) newAgent() error {
 		sipgo.WithUserAgentTransportLayerOptions(
 			sip.WithTransportLayerLogger(quiet),
 			sip.WithTransportLayerTransports(sip.TransportsConfig{
+				TCP: &sip.TransportTCP{DialerCreate: refuse},
 				TLS: &sip.TransportTLS{TransportTCP: &sip.TransportTCP{DialerCreate: refuse}},
 			}),
 		),
@@ -250,8 +253,16 @@ func (u *TLSUplink) hasten() {
 func (u *TLSUplink) Contact(user string) *sip.ContactHeader {
 	host, port := u.sentBy()
 	uri := sip.Uri{Scheme: "sip", User: user, Host: host, Port: port}
-	uri.UriParams.Add("transport", "tls")
+	uri.UriParams.Add("transport", u.transport())
 	return &sip.ContactHeader{Address: uri}
+}
+
+// transport is that of its URIs.
+func (u *TLSUplink) transport() string {
+	if u.cfg.Plain {
+		return "tcp"
+	}
+	return "tls"
 }
 
 func (u *TLSUplink) sentBy() (host string, port int) {
@@ -303,6 +314,16 @@ func (u *TLSUplink) MediaAddress() netip.Addr {
 	return netip.Addr{}
 }
 
+// present is the connection of now; the zero value if there is none.
+func (u *TLSUplink) present() Flow {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.conn == nil {
+		return Flow{}
+	}
+	return u.conn.flow
+}
+
 // Send implements [Uplink].
 func (u *TLSUplink) Send(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
 	if err := u.prepare(req); err != nil {
@@ -333,11 +354,12 @@ func (u *TLSUplink) prepare(req *sip.Request) error {
 	if conn == nil {
 		return fmt.Errorf("send %s: %w", req.Method, errUplinkDown)
 	}
-	req.SetTransport("TLS")
+	transport := strings.ToUpper(u.transport())
+	req.SetTransport(transport)
 	req.SetDestination(conn.RemoteAddr().String())
 	if req.Via() == nil {
 		host, port := u.sentBy()
-		via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: "TLS", Host: host, Port: port}
+		via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: transport, Host: host, Port: port}
 		via.Params.Add("branch", sip.GenerateBranchN(16))
 		via.Params.Add("rport", "")
 		req.PrependHeader(via)
@@ -350,7 +372,11 @@ func (u *TLSUplink) prepare(req *sip.Request) error {
 func (u *TLSUplink) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := u.ua.TransportLayer().ServeTLS(u.door); !errors.Is(err, net.ErrClosed) {
+		serve := u.ua.TransportLayer().ServeTLS
+		if u.cfg.Plain {
+			serve = u.ua.TransportLayer().ServeTCP
+		}
+		if err := serve(u.door); !errors.Is(err, net.ErrClosed) {
 			u.log.Error("serve", "err", err)
 		}
 	})
