@@ -47,6 +47,15 @@ func Listen(iface string, server netip.Addr, port uint16) (PacketConn, Prober, e
 		return nil, nil, fmt.Errorf("raw socket on %s: %w%s", iface, err, advice(err))
 	}
 	c := &deviceConn{UDPConn: udp, raw: raw, own: own, server: server, port: port, index: ifi.Index}
+	c.control = (&ipv4.ControlMessage{Src: server.AsSlice(), IfIndex: ifi.Index}).Marshal()
+	var errs [3]error
+	c.in, errs[0] = newReceiver(udp)
+	c.out, errs[1] = newSender(udp)
+	c.frames, errs[2] = newSender(raw)
+	if err := errors.Join(errs[:]...); err != nil {
+		c.Close()
+		return nil, nil, err
+	}
 	return c, &prober{ifi: ifi, own: own, server: server}, nil
 }
 
@@ -104,32 +113,26 @@ func listenDevice(iface string, port uint16) (*net.UDPConn, error) {
 type deviceConn struct {
 	*net.UDPConn
 	raw    *packet.Conn
+	in     *receiver
+	out    *sender // datagrams, by the UDP socket
+	frames *sender // by the raw one
 	own    mac.Addr
 	server netip.Addr
 	port   uint16
 	index  int
+	// control makes datagrams leave by this interface and from this address.
+	control []byte
 }
 
 func (c *deviceConn) ReadFrom(b []byte) (int, netip.AddrPort, error) {
-	n, from, _, err := c.readFromTo(b)
+	n, from, _, err := c.in.read(b)
 	return n, from, err
 }
 
 // readFromTo implements destinationReader: RENEWING and REBINDING differ by
 // nothing else than the address that the REQUEST was sent to.
 func (c *deviceConn) readFromTo(b []byte) (int, netip.AddrPort, netip.Addr, error) {
-	var oob [64]byte
-	n, on, _, from, err := c.ReadMsgUDPAddrPort(b, oob[:])
-	if err != nil {
-		return 0, netip.AddrPort{}, netip.Addr{}, err
-	}
-	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	var cm ipv4.ControlMessage
-	if err := cm.Parse(oob[:on]); err != nil {
-		return n, from, netip.Addr{}, nil
-	}
-	to, _ := netip.AddrFromSlice(cm.Dst)
-	return n, from, to.Unmap(), nil
+	return c.in.read(b)
 }
 
 // WriteTo sends a frame to a client without address and to everybody, and a
@@ -140,13 +143,9 @@ func (c *deviceConn) WriteTo(b []byte, to Destination) error {
 		hw = everybody
 	}
 	if hw.IsZero() {
-		cm := ipv4.ControlMessage{Src: c.server.AsSlice(), IfIndex: c.index}
-		_, _, err := c.WriteMsgUDPAddrPort(b, cm.Marshal(), to.Addr)
-		return err
+		return c.out.datagram(b, c.control, to.Addr)
 	}
-	frame := udpFrame(hw, c.own, netip.AddrPortFrom(c.server, c.port), to.Addr, b)
-	_, err := c.raw.WriteTo(frame, &packet.Addr{HardwareAddr: hw.HardwareAddr()})
-	return err
+	return c.frames.frame(udpFrame(hw, c.own, netip.AddrPortFrom(c.server, c.port), to.Addr, b), c.index)
 }
 
 func (c *deviceConn) Close() error { return errors.Join(c.UDPConn.Close(), c.raw.Close()) }

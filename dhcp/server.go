@@ -208,11 +208,15 @@ func (s *Server) idle(ctx context.Context) error {
 func (s *Server) receive(ctx context.Context) error {
 	b := make([]byte, maxDatagram)
 	failures := 0
+	var set time.Time // when the deadline was
 	for {
 		if s.now().Sub(time.Unix(0, s.pulse.Load())) < stallLimit {
 			s.cfg.Tick()
 		}
-		_ = s.conn.SetReadDeadline(time.Now().Add(readTimeout))
+		if at := time.Now(); at.Sub(set) > readTimeout/2 { // not for each datagram
+			_ = s.conn.SetReadDeadline(at.Add(readTimeout))
+			set = at
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
