@@ -87,20 +87,7 @@ func (s *Server) informPhone(r *request) {
 		{optMessageType, []byte{byte(dhcpv4.MessageTypeAck)}},
 		{optServerID, addrs(s.identity(r))},
 	}
-	s.send(r, assemble(r, r.ciaddr, netip.Addr{}, head, choose(bootOnly(b), r.list, b.Always)), destination(r, netip.Addr{}, false))
-}
-
-// bootOnly returns the options of a phone's vendor without those of the
-// network.
-func bootOnly(b Boot) map[uint8][]byte {
-	p := make(map[uint8][]byte, len(b.Options))
-	for code, value := range b.Options {
-		p[code] = value
-	}
-	for _, code := range ours {
-		delete(p, code)
-	}
-	return p
+	s.send(r, assemble(r, r.ciaddr, netip.Addr{}, head, choose(parameters(nil, b, 0), r.list, b.Always)), destination(r, netip.Addr{}, false))
 }
 
 // holds reports whether the client has a lease in force.

@@ -51,51 +51,59 @@ type option struct {
 	value []byte
 }
 
-// parameters collects the options that a client may be told, by code: those of
-// the network, and over them those of its vendor. term is zero for an answer
-// to INFORM, which grants no time (RFC 2131 §4.3.5).
-func (c Config) parameters(b Boot, term time.Duration) map[uint8][]byte {
+// options are what the network tells every client.
+func (c Config) options() []option {
+	if !c.Subnet.IsValid() {
+		return nil // mode Off
+	}
 	mask := ^uint32(0) << (32 - c.Subnet.Bits())
 	bcast := broadcastOf(c.Subnet).As4()
-	p := make(map[uint8][]byte, 8+len(b.Options))
-	p[optSubnetMask] = binary.BigEndian.AppendUint32(nil, mask)
-	p[optBroadcast] = bcast[:]
+	p := []option{{optSubnetMask, binary.BigEndian.AppendUint32(nil, mask)}, {optBroadcast, bcast[:]}}
 	if c.Router.IsValid() {
-		p[optRouter] = addrs(c.Router)
+		p = append(p, option{optRouter, addrs(c.Router)})
 	}
 	if len(c.DNS) > 0 {
-		p[optDNS] = addrs(c.DNS...)
+		p = append(p, option{optDNS, addrs(c.DNS...)})
 	}
 	if len(c.NTP) > 0 {
-		p[optNTP] = addrs(c.NTP...)
+		p = append(p, option{optNTP, addrs(c.NTP...)})
 	}
 	if c.Domain != "" {
-		p[optDomain], p[optSearch] = []byte(c.Domain), domainNames(c.Domain)
+		p = append(p, option{optDomain, []byte(c.Domain)}, option{optSearch, domainNames(c.Domain)})
 	}
-	for code, value := range b.Options {
-		if !slices.Contains(ours, code) {
-			p[code] = value
+	return p
+}
+
+// parameters collects the options that a client may be told: those of the
+// network, and in their place those of its vendor. term is zero for an answer
+// to INFORM, which grants no time (RFC 2131 §4.3.5).
+func parameters(network []option, b Boot, term time.Duration) []option {
+	p := make([]option, 0, len(network)+len(b.Options)+2)
+	for _, o := range network {
+		if _, replaced := b.Options[o.code]; !replaced && !slices.Contains(b.Suppress, o.code) {
+			p = append(p, o)
 		}
 	}
-	for _, code := range b.Suppress {
-		delete(p, code)
+	for code, value := range b.Options {
+		if !slices.Contains(ours, code) && !slices.Contains(b.Suppress, code) {
+			p = append(p, option{code, value})
+		}
 	}
 	if term > 0 {
 		// RFC 2131 §4.4.5: the defaults of T1 and T2.
-		p[optT1] = seconds(term / 2)
-		p[optT2] = seconds(term * 7 / 8)
+		p = append(p, option{optT1, seconds(term / 2)}, option{optT2, seconds(term * 7 / 8)})
 	}
 	return p
 }
 
 // choose returns what of the parameters goes into the reply, in order of
 // importance, for a short reply is cut at the end.
-func choose(p map[uint8][]byte, list []byte, always []uint8) []option {
+func choose(p []option, list []byte, always []uint8) []option {
 	out := make([]option, 0, len(p))
 	add := func(code uint8) {
-		if value, ok := p[code]; ok {
-			out = append(out, option{code, value})
-			delete(p, code)
+		if i := slices.IndexFunc(p, func(o option) bool { return o.code == code }); i >= 0 && code != optPad {
+			out = append(out, p[i])
+			p[i].code = optPad // taken
 		}
 	}
 	// RFC 2132 §3.3: the mask comes before the router.
@@ -111,13 +119,9 @@ func choose(p map[uint8][]byte, list []byte, always []uint8) []option {
 	}
 	if list == nil {
 		// RFC 2131 §3.5: no list, so the client gets all that we have.
-		rest := make([]uint8, 0, len(p))
-		for code := range p {
-			rest = append(rest, code)
-		}
-		slices.Sort(rest)
-		for _, code := range rest {
-			add(code)
+		slices.SortFunc(p, func(a, b option) int { return int(a.code) - int(b.code) })
+		for _, o := range p {
+			add(o.code)
 		}
 	}
 	return out

@@ -23,7 +23,7 @@ func (s *Server) offer(r *request, b Boot, ip netip.Addr, term time.Duration) []
 		{optLeaseTime, seconds(term)},
 		{optServerID, addrs(s.identity(r))},
 	}
-	return assemble(r, netip.Addr{}, ip, head, choose(r.table.cfg.parameters(b, term), r.list, b.Always))
+	return assemble(r, netip.Addr{}, ip, head, choose(parameters(r.table.options, b, term), r.list, b.Always))
 }
 
 // ack builds an ACK. term is zero in answer to INFORM, which gets neither an
@@ -34,7 +34,7 @@ func (s *Server) ack(r *request, b Boot, ip netip.Addr, term time.Duration) []by
 		head = append(head, option{optLeaseTime, seconds(term)})
 	}
 	head = append(head, option{optServerID, addrs(s.identity(r))})
-	return assemble(r, r.ciaddr, ip, head, choose(r.table.cfg.parameters(b, term), r.list, b.Always))
+	return assemble(r, r.ciaddr, ip, head, choose(parameters(r.table.options, b, term), r.list, b.Always))
 }
 
 // nak builds a NAK, which carries no parameters (RFC 2131 table 3).

@@ -193,8 +193,15 @@ func TestRulesOnTheWire(t *testing.T) {
 	}
 	phone := Ask{MAC: mac1, VendorClass: "phone"}
 	b := WithRules(&catalogue{}, "test0", rules).BootOptions(phone)
-	p := testConfig().parameters(b, 0)
-	if string(p[42]) != "\xc0\x00\x02\x63" || p[6] != nil || p[160] != nil || p[66] == nil {
+	p := parameters(testConfig().options(), b, 0)
+	value := func(code uint8) []byte {
+		i := slices.IndexFunc(p, func(o option) bool { return o.code == code })
+		if i < 0 {
+			return nil
+		}
+		return p[i].value
+	}
+	if string(value(42)) != "\xc0\x00\x02\x63" || value(6) != nil || value(160) != nil || value(66) == nil {
 		t.Errorf("parameters %v", p)
 	}
 	var got []uint8

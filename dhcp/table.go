@@ -46,8 +46,9 @@ func (e *entry) of(c client) bool {
 // table holds the leases in memory. Its methods take the lock and never call
 // out, so that neither the receive loop nor [Whois] waits for anything slow.
 type table struct {
-	cfg   Config
-	fixed atomic.Pointer[fixedAddrs] // replaced whole, under mu
+	cfg     Config
+	options []option                   // of the network, the same for all
+	fixed   atomic.Pointer[fixedAddrs] // replaced whole, under mu
 
 	mu       sync.RWMutex
 	byIP     map[netip.Addr]*entry
@@ -60,6 +61,7 @@ type table struct {
 func newTable(cfg Config, leases []Lease) *table {
 	t := &table{
 		cfg:      cfg,
+		options:  cfg.options(),
 		byIP:     make(map[netip.Addr]*entry, len(leases)),
 		byClient: make(map[string]netip.Addr, len(leases)),
 		byMAC:    make(map[mac.Addr]netip.Addr, len(leases)),
