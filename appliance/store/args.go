@@ -14,7 +14,7 @@ import (
 // quarter of the time for the fields that DHCP uses: a LAN that gets its
 // power back makes thousands of events a second.
 func appendArgs(b []byte, a *story.Args) ([]byte, error) {
-	if a.Account != (mac.Account{}) || a.Evidence != mac.NoEvidence || a.Status != 0 || a.Bytes != 0 || a.Free != 0 || a.Total != 0 || a.Duration != 0 {
+	if a.Account != (mac.Account{}) || a.Evidence != mac.NoEvidence || a.Status != 0 || a.Bytes != 0 || a.Free != 0 || a.Total != 0 {
 		text, err := json.Marshal(a)
 		return append(b, text...), err
 	}
@@ -35,6 +35,9 @@ func appendArgs(b []byte, a *story.Args) ([]byte, error) {
 	}
 	if a.Seconds != 0 {
 		b = strconv.AppendInt(appendKey(b, "seconds"), a.Seconds, 10)
+	}
+	if a.Duration != 0 {
+		b = strconv.AppendInt(appendKey(b, "duration"), int64(a.Duration), 10)
 	}
 	b = appendText(b, "number", a.Number)
 	b = appendText(b, "name", a.Name)

@@ -16,9 +16,14 @@ const maxBatch = 256
 
 // window is the shortest time between the commits of changes that can wait.
 // Where each comes alone, its commit costs more than all the rest of an
-// exchange with a phone. No phone notices 20 ms: it asks again after 4 s, and
+// exchange with a phone. No phone notices 40 ms: it asks again after 4 s, and
 // other servers that delay their ACKs for a common commit take up to 250 ms.
-const window = 20 * time.Millisecond
+const window = 40 * time.Millisecond
+
+// enough is for how many a commit is not put off any longer: the cost for each
+// is small by then, and the answers to all go out at once. A relay or a switch
+// that gets hundreds back to back may lose some.
+const enough = 64
 
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many
@@ -148,7 +153,7 @@ func (w *writer) run() {
 }
 
 // gather adds what else waits to a batch. While all of it is patient, it
-// waits for more until the time given.
+// waits for more until the time given, or until there are enough.
 func (w *writer) gather(batch []*job, until time.Time) []*job {
 	patient := batch[0].patient
 	var over <-chan time.Time // nil: not needed so far
@@ -160,7 +165,7 @@ func (w *writer) gather(batch []*job, until time.Time) []*job {
 			continue
 		default:
 		}
-		if !patient {
+		if !patient || len(batch) >= enough {
 			return batch
 		}
 		if over == nil {

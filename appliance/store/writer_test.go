@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -295,12 +296,13 @@ func TestGather(t *testing.T) {
 		{name: "alone soon after a commit", first: true, want: 1, waited: window},
 		{name: "company", first: true, ago: 2 * time.Millisecond, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, true}}, want: 3, waited: window - 2*time.Millisecond},
 		{name: "somebody who can't wait", first: true, arrivals: []arrival{{time.Millisecond, true}, {time.Millisecond, false}}, want: 3, waited: 2 * time.Millisecond},
+		{name: "enough company", first: true, arrivals: slices.Repeat([]arrival{{0, true}}, enough+8), want: 1 + enough + 8},
 		{name: "can't wait himself", want: 1},
 		{name: "end", first: true, stop: time.Millisecond, want: 1, waited: time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &writer{jobs: make(chan *job, 8), stop: make(chan struct{})}
+				w := &writer{jobs: make(chan *job, 4*maxBatch), stop: make(chan struct{})}
 				start := time.Now()
 				go func() {
 					for _, a := range tc.arrivals {
