@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	runtimedebug "runtime/debug"
 
 	"patchbay/appliance"
 	"patchbay/systemd"
@@ -18,6 +19,11 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	debug := fs.Bool("debug", false, "log what is of use to developers only")
 	if err := parse(fs, args, 0); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		// The heap is small: room for twice as much garbage costs some
+		// megabytes and saves a twentieth of the processor time under load.
+		runtimedebug.SetGCPercent(200)
 	}
 	cfg, err := appliance.LoadConfig(*path)
 	if err != nil {
