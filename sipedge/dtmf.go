@@ -32,6 +32,7 @@ func allowsInfo(m interface{ GetHeaders(string) []sip.Header }) (takes, told boo
 func (l *leg) hearAllow(m interface{ GetHeaders(string) []sip.Header }) {
 	takes, told := allowsInfo(m)
 	l.takesInfo, l.noInfo = takes, told && !takes
+	l.replaces = l.replaces || hasOption(m, "Supported", "replaces")
 }
 
 // press turns a digit that came as INFO into a telephone event, where the

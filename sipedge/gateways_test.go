@@ -112,6 +112,55 @@ func TestGatewayLostCall(t *testing.T) {
 	rig.ended(1)
 }
 
+// TestCallIsTakenOver: the second server knows nothing of the dialog, and who is
+// called knows Replaces.
+func TestCallIsTakenOver(t *testing.T) {
+	t.Parallel()
+	rig, second := twoGateways(t, time.Minute)
+	audio := newSecureAudio(t, rig.gw)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	out := one.dial("0301112223", one.sdp(""))
+	in := rig.gw.take()
+	audio.meet(t, audio.sdp(1), in.taken.Body())
+	res := rig.gw.reply(in.taken, 200, "OK", in.tag(), audio.sdp(1))
+	res.AppendHeader(sip.NewHeader("Supported", "timer, replaces"))
+	rig.gw.send(res)
+	rig.gw.request(sip.ACK)
+	box := audioOf(t, out.connected().Body()).RTP()
+	hears(t, one.rtp, box, rig.gw.rtp, "before")
+
+	rig.gw.setDeaf(true)
+	re := second.request(sip.INVITE)
+	if re.CallID().Value() != in.callID {
+		t.Fatalf("not the call:\n%s", re)
+	}
+	second.send(second.reply(re, 481, "Call Does Not Exist", "", ""))
+	second.request(sip.ACK)
+	again := second.take()
+	ours, _ := in.remote.Params.Get("tag")
+	want := in.callID + ";to-tag=" + in.tag() + ";from-tag=" + ours
+	if h := again.taken.GetHeader("Replaces"); h == nil || h.Value() != want {
+		t.Errorf("Replaces %v, want %s", h, want)
+	}
+	if again.callID == in.callID || again.taken.To().Params.Has("tag") {
+		t.Errorf("not a dialog of its own:\n%s", again.taken)
+	}
+	secret(t, again.taken)
+	// The media is that of before: the same key, the same place.
+	if was, now := audioOf(t, in.taken.Body()), audioOf(t, again.taken.Body()); was.RTP() != now.RTP() || !was.Cryptos[0].Equal(now.Cryptos[0]) {
+		t.Errorf("other media:\n%s\n%s", in.taken.Body(), again.taken.Body())
+	}
+	again.answer(audio.sdp(1))
+	hears(t, one.rtp, box, rig.gw.rtp, "after")
+	second.send(again.build(sip.BYE, 101, ""))
+	second.response(200, sip.BYE)
+	one.send(one.reply(one.request(sip.BYE), 200, "OK", "", ""))
+	if rec := rig.ended(1); rec.Status != 200 {
+		t.Errorf("record: %+v", rec)
+	}
+	until(t, "ports are given back", func() bool { open, _ := rig.server.cfg.Ports.Usage(); return open == 0 })
+}
+
 func TestLocate(t *testing.T) {
 	r := nameServer(t,
 		`gw.example.com. 60 IN NAPTR 20 10 "s" "SIP+D2U" "" _sip._udp.gw.example.com.`,

@@ -103,6 +103,7 @@ type leg struct {
 	lastSent  []byte     // bytes of the last one, whether it held or not
 	key       *media.Crypto
 	takesInfo bool // it allows INFO, so that digits can be told by it
+	replaces  bool // it knows Replaces (RFC 3891)
 	noInfo    bool // it told what it allows, and INFO is not in it
 	// plainOnly: the phone refused SRTP, and may go without.
 	plainOnly bool

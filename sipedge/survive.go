@@ -115,6 +115,7 @@ func (c *call) isMoved(l *leg, body []byte, res *sip.Response, sent *sip.Request
 		l.retarget(res.Contact(), l.target)
 		l.timer.granted(res)
 		c.remoteMoved(l, body, res)
+	case res.StatusCode >= 400 && res.StatusCode != 488 && res.StatusCode != 491 && c.takeOver(l, body):
 	case res.StatusCode == 481 || res.StatusCode == 408:
 		// The server knows nothing of the call (RFC 3261 §12.2.1.2).
 		l.ended = true

@@ -499,9 +499,13 @@ func (c *call) transact(l *leg, req *sip.Request, then func(*sip.Response, *sip.
 		select {
 		case c.results <- func() { then(res, sent, err) }:
 		case <-c.over:
-			if err == nil && sent.Method == sip.INVITE && res.IsSuccess() {
+			switch {
+			case err != nil || sent.Method != sip.INVITE || !res.IsSuccess():
+			case l.confirmed:
 				// Its BYE is out already; the ACK ends the repetitions.
 				_ = l.acknowledge(sent.CSeq().SeqNo, nil)
+			default: // a dialog that came too late
+				c.s.endForked(l, sent, res)
 			}
 		}
 	})
