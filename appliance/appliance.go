@@ -250,6 +250,9 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 			return err
 		}
 		cfg.Clock, cfg.Passes, cfg.Enrolled, cfg.Ours = clock, passes, a.directory.Enrolled, a.cfg.ours(l.Interface)
+		if cfg.Beside, err = a.beside(ctx, l.Interface); err != nil {
+			return err
+		}
 		server, err := dhcp.New(ctx, conns[i], probers[i], cfg, a.db.Leases(), withInventory{boot, a.directory.Known, &a.ports}, acked, a.record, a.log)
 		if err != nil {
 			return fmt.Errorf("DHCP on %s: %w", l.Interface, err)

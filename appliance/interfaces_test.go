@@ -67,6 +67,9 @@ func TestInterfaces(t *testing.T) {
 	if got := b.interfaces()[0]; got.Stopped || len(got.Others) != 1 {
 		t.Errorf("after the word of the administrator: %+v", got)
 	}
+	if list, err := a.beside(ctx, "lo"); err != nil || len(list) != 1 || list[0] != found.IP {
+		t.Errorf("kept for the next start: %v, %v", list, err)
+	}
 	if err := b.ServeAnyway(ctx, "eth9"); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("an interface without DHCP: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"patchbay/appliance/health"
@@ -104,15 +105,38 @@ func (c *Config) passes() *dhcp.Passes {
 	return new(dhcp.Passes)
 }
 
-// ServeAnyway implements api.Interfaces.
-func (b backend) ServeAnyway(_ context.Context, name string) error {
+// settingBeside, with the name of an interface, holds the DHCP servers that an
+// administrator lets the box serve beside.
+const settingBeside = "dhcp.beside."
+
+// ServeAnyway implements api.Interfaces. A power cut does not undo it.
+func (b backend) ServeAnyway(ctx context.Context, name string) error {
 	for _, d := range b.a.dhcp {
 		if d.lan.Interface == name {
-			d.server.ServeAnyway()
+			rivals := d.server.Rivals()
+			text := make([]string, len(rivals))
+			for i, ip := range rivals {
+				text[i] = ip.String()
+			}
+			if err := b.a.db.Settings().Put(ctx, settingBeside+name, strings.Join(text, " ")); err != nil {
+				return err
+			}
+			d.server.ServeBeside(rivals)
 			return nil
 		}
 	}
 	return api.ErrNotFound
+}
+
+// beside reads what ServeAnyway wrote.
+func (a *Appliance) beside(ctx context.Context, iface string) (list []netip.Addr, err error) {
+	text, _, err := a.db.Settings().Get(ctx, settingBeside+iface)
+	for _, s := range strings.Fields(text) {
+		if ip, err := netip.ParseAddr(s); err == nil {
+			list = append(list, ip)
+		}
+	}
+	return list, err
 }
 
 // dhcpTrouble gathers what DHCP on one interface suffers from.

@@ -99,6 +99,9 @@ type Config struct {
 	// then the address that it had last is not given to others. It is asked
 	// from several goroutines and must not block.
 	Enrolled func(mac.Addr) bool
+	// Beside are other DHCP servers of the segment that an administrator lets us
+	// serve beside, see [Server.ServeBeside].
+	Beside []netip.Addr
 	// Passes joins the networks of the box on the stories of phones; nil if it
 	// has one only.
 	Passes *Passes

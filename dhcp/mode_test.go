@@ -172,7 +172,7 @@ func TestAnotherServerComesWhileServing(t *testing.T) {
 				}
 				time.Sleep(6 * time.Hour)
 				w.silence(renew())
-				w.s.ServeAnyway()
+				w.s.ServeBeside(w.s.Rivals())
 				w.one(w.send(w.message(dhcpv4.MessageTypeDiscover, mac2), allOnes), dhcpv4.MessageTypeOffer)
 				time.Sleep(time.Hour)
 				w.dora(mac2)

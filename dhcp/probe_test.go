@@ -186,11 +186,46 @@ func TestServeAnyway(t *testing.T) {
 		defer w.stop()
 		time.Sleep(4 * time.Second)
 		w.silence(w.send(w.message(dhcpv4.MessageTypeDiscover, mac1), allOnes))
-		w.s.ServeAnyway()
+		w.s.ServeBeside(w.s.Rivals())
 		w.one(w.send(w.message(dhcpv4.MessageTypeDiscover, mac1), allOnes), dhcpv4.MessageTypeOffer)
 		time.Sleep(time.Hour)
 		w.one(w.send(w.message(dhcpv4.MessageTypeDiscover, mac1), allOnes), dhcpv4.MessageTypeOffer)
 	})
+}
+
+// TestBeside: after a restart the administrator's word still holds, for the
+// servers that it was about.
+func TestBeside(t *testing.T) {
+	known, another := ip4("192.0.2.2"), ip4("192.0.2.3")
+	for _, tc := range []struct {
+		name   string
+		there  netip.Addr
+		offers bool
+	}{
+		{"the one that was there", known, true},
+		{"one that came later", another, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig()
+				cfg.Beside = []netip.Addr{known}
+				w := prepare(t, cfg)
+				w.probe.servers = []OtherServer{{IP: tc.there, MAC: stranger}}
+				w.start(cfg)
+				defer w.stop()
+				time.Sleep(4 * time.Second)
+				got := w.send(w.message(dhcpv4.MessageTypeDiscover, mac1), allOnes)
+				if tc.offers {
+					w.one(got, dhcpv4.MessageTypeOffer)
+				} else {
+					w.silence(got)
+				}
+				if !slices.Contains(w.s.Rivals(), tc.there) || !slices.Contains(w.s.Rivals(), known) {
+					t.Errorf("rivals %v", w.s.Rivals())
+				}
+			})
+		})
+	}
 }
 
 func TestReadyQueueKeepsAddressesFresh(t *testing.T) {

@@ -279,7 +279,7 @@ func TestRelayOnlyWhereNoServerIs(t *testing.T) {
 		if c := w.s.Conflict(); c.IP != ip4("192.0.2.2") || !c.Blocking {
 			t.Errorf("conflict: %+v", c)
 		}
-		w.s.ServeAnyway()
+		w.s.ServeBeside(w.s.Rivals())
 		w.forwarded(w.send(w.message(dhcpv4.MessageTypeDiscover, mac1), allOnes), far1)
 	})
 }

@@ -118,6 +118,9 @@ func New(ctx context.Context, conn PacketConn, probe Prober, cfg Config, store L
 		kick: make(chan struct{}, 1), look: make(chan struct{}, 1),
 	}
 	s.waiting.list = make(map[string]waiter)
+	for _, ip := range cfg.Beside {
+		s.rival.accept(ip)
+	}
 	var (
 		leases []Lease
 		err    error

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -84,20 +85,33 @@ func (s *Server) Others() []OtherServer {
 	return out
 }
 
-// ServeAnyway makes the server serve beside those that were seen by now: the
-// decision of an administrator. One that comes later stops the offers again.
-// It lasts as long as the server; [Config.Quiet] keeps it for ever.
-func (s *Server) ServeAnyway() {
+// Rivals returns the servers that were seen by now and those that we serve
+// beside already, by address.
+func (s *Server) Rivals() []netip.Addr {
 	s.rival.mu.Lock()
+	defer s.rival.mu.Unlock()
+	all := make(map[netip.Addr]bool)
+	maps.Copy(all, s.rival.accepted)
 	if !s.rival.other.IsZero() {
-		s.rival.accept(s.rival.other.IP)
+		all[s.rival.other.IP] = true
 	}
 	for ip := range s.rival.others {
+		all[ip] = true
+	}
+	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
+}
+
+// ServeBeside makes the server serve beside the ones named: the decision of an
+// administrator. One that comes later stops the offers again. Who starts the
+// server anew names them in [Config.Beside].
+func (s *Server) ServeBeside(rivals []netip.Addr) {
+	s.rival.mu.Lock()
+	for _, ip := range rivals {
 		s.rival.accept(ip)
 	}
 	s.rival.gate = gateOpen
 	s.rival.mu.Unlock()
-	s.log.Warn("an administrator lets us serve beside other DHCP servers")
+	s.log.Warn("an administrator lets us serve beside other DHCP servers", "servers", rivals)
 	s.wake()
 }
 
