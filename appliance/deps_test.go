@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/web":           {"patchbay/appliance/web/api"},
 	"patchbay/appliance/web/api":       {},
 	"patchbay/appliance/lab":           {},
-	"patchbay/appliance/lab/bench":     {"patchbay/dhcp", "patchbay/appliance/store", "patchbay/media", "patchbay/provision/enrol", "patchbay/sipedge"},
+	"patchbay/appliance/lab/bench":     {"patchbay/appliance/lab", "patchbay/dhcp", "patchbay/appliance/store", "patchbay/media", "patchbay/provision/enrol", "patchbay/sipedge"},
 	"patchbay/appliance/lab/netns":     {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
 		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -42,6 +43,7 @@ type ask struct {
 	wanted    netip.Addr // option 50
 	server    netip.Addr // option 54
 	vendor    string     // option 60
+	requested []byte     // option 55; nil: an ordinary list
 	broadcast bool       // wants the answer to all
 }
 
@@ -73,7 +75,12 @@ func (a ask) bytes() []byte {
 	if a.vendor != "" {
 		b = append(append(b, 60, byte(len(a.vendor))), a.vendor...)
 	}
-	b = append(b, 55, 9, 1, 3, 6, 15, 28, 42, 43, 66, 120, 255)
+	list := a.requested
+	if list == nil {
+		list = []byte{1, 3, 6, 15, 28, 42, 43, 66, 120}
+	}
+	b = append(append(b, 55, byte(len(list))), list...)
+	b = append(b, 255)
 	return append(b, make([]byte, max(0, 300-len(b)))...)
 }
 
@@ -85,6 +92,22 @@ type answer struct {
 	yours  netip.Addr
 	server netip.Addr
 	dst    macAddr // of the frame, if there was one
+	raw    []byte
+}
+
+// option is the text of an option.
+func (a answer) option(code byte) string {
+	for o := a.raw[240:]; len(o) >= 2 && o[0] != 255; {
+		if o[0] == 0 {
+			o = o[1:]
+			continue
+		}
+		if n := int(o[1]); o[0] == code {
+			return strings.TrimRight(string(o[2:2+n]), "\x00")
+		}
+		o = o[2+int(o[1]):]
+	}
+	return ""
 }
 
 var errNoAnswer = errors.New("not a message of a DHCP server")
@@ -93,6 +116,7 @@ func readAnswer(b []byte) (a answer, err error) {
 	if len(b) < 240 || b[0] != 2 || [4]byte(b[236:240]) != [4]byte{99, 130, 83, 99} {
 		return a, errNoAnswer
 	}
+	a.raw = b
 	a.xid = binary.BigEndian.Uint32(b[4:])
 	a.yours = netip.AddrFrom4([4]byte(b[16:20]))
 	a.mac = macAddr(b[28:34])

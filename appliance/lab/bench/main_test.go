@@ -30,6 +30,7 @@ var roles = map[string]func() int{
 	"relay":    playRelay,
 	"load-rtp": playLoadRTP,
 
+	"power":      playPower,
 	"fleet-http": playFleetHTTP,
 	"fleet-tftp": playFleetTFTP,
 	"fleet-save": playFleetSave,
