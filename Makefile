@@ -59,8 +59,8 @@ lab: bin/patchbay
 bench-dhcp: bin/patchbay
 	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 90m -run '^TestDHCP' ./appliance/lab/bench
 
-# CPU per configuration served, beside nginx, dnsmasq and tftpd-hpa; the same
-# needs, ten minutes.
+# CPU per configuration served, beside nginx, dnsmasq and tftpd-hpa; a power
+# return of 250 and of 1,000 phones; the doors besieged. The same needs, ten minutes.
 bench-provision: bin/patchbay
 	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 60m -run '^TestProvision' ./appliance/lab/bench
 

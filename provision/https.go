@@ -185,8 +185,14 @@ type tlsListener struct {
 const handshakeTimeout = 15 * time.Second
 
 func newTLSListener(l *listener, s *Server) *tlsListener {
+	cfg := s.cfg.TLS.config()
+	cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		c := h.Conn.(*limitedConn)
+		c.offer = offerOf(h)
+		return nil, s.maySign(hostOf(c))
+	}
 	return &tlsListener{
-		listener: l, server: s, cfg: s.cfg.TLS.config(),
+		listener: l, server: s, cfg: cfg,
 		ready: make(chan net.Conn), failed: make(chan error, 1), done: make(chan struct{}),
 	}
 }
@@ -200,7 +206,7 @@ func (l *tlsListener) start() {
 				l.failed <- err
 				return
 			}
-			l.wg.Go(func() { l.shake(c) })
+			l.wg.Go(func() { l.shake(c.(*limitedConn)) })
 		}
 	})
 }
@@ -228,13 +234,7 @@ func (l *tlsListener) Close() error {
 }
 
 // shake does one handshake.
-func (l *tlsListener) shake(raw net.Conn) {
-	var offer Offer
-	cfg := l.cfg.Clone()
-	cfg.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		offer = offerOf(h)
-		return nil, nil
-	}
+func (l *tlsListener) shake(raw *limitedConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
 	l.wg.Go(func() { // HandshakeContext closes the connection when its context ends
@@ -244,11 +244,11 @@ func (l *tlsListener) shake(raw net.Conn) {
 		case <-ctx.Done():
 		}
 	})
-	c := tls.Server(raw, cfg)
+	c := tls.Server(raw, l.cfg)
 	err := c.HandshakeContext(ctx)
-	from := raw.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
+	from := hostOf(raw)
 	if err != nil {
-		l.server.shakeFailed(from, offer, err)
+		l.server.shakeFailed(from, raw.offer, err)
 		if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
 			_, _ = raw.Write([]byte("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis is the port for HTTPS\n"))
 		}
@@ -256,13 +256,36 @@ func (l *tlsListener) shake(raw net.Conn) {
 		return
 	}
 	state := c.ConnectionState()
-	offer.Version, offer.Suite = state.Version, state.CipherSuite
-	l.server.shaken(from, offer)
+	raw.offer.Version, raw.offer.Suite = state.Version, state.CipherSuite
+	l.server.shaken(from, raw.offer)
 	select {
 	case l.ready <- c:
 	case <-l.done:
 		_ = raw.Close()
 	}
+}
+
+// errHurried ends a handshake before anything was computed for it.
+var errHurried = errors.New("too many handshakes")
+
+// maySign asks for the place of one handshake, which costs as much as a
+// hundred requests. Strangers have some together and keep no phone waiting.
+func (s *Server) maySign(from netip.Addr) error {
+	if ok, _ := s.signs.take(from); !ok {
+		return errHurried
+	}
+	if s.vouched(from) {
+		return nil
+	}
+	if ok, _ := s.signsOfStrangers.take(netip.Addr{}); !ok {
+		return errHurried
+	}
+	return nil
+}
+
+// hostOf is where a connection comes from.
+func hostOf(c net.Conn) netip.Addr {
+	return c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 }
 
 // looksLikeHTTP recognises a request in plain text by how it begins.
@@ -285,7 +308,7 @@ func (s *Server) shaken(from netip.Addr, o Offer) {
 // shakeFailed tells the story of a phone why it could not connect, and what
 // it offered.
 func (s *Server) shakeFailed(from netip.Addr, o Offer, err error) {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, errHurried) {
 		return
 	}
 	s.log.Debug("tls handshake failed", "component", "provision", "ip", from, "err", err)

@@ -15,10 +15,19 @@ const (
 	writeBurst  = 30.0 // two logs at each of several restarts
 	shakeRate   = 0.1  // failed TLS handshakes a second that are told
 	shakeBurst  = 5.0
+	signRate    = 2.0 // TLS handshakes a second; some phones make one for each file
+	signBurst   = 40.0
 	limitHosts  = 4096 // sources that are remembered; the rest share one bucket
 	noteEvery   = 10 * time.Second
 	costRefused = 4.0 // guessing is dearer than fetching
 	costUpload  = 4.0
+)
+
+// What all strangers together may have of the dearest work, a TLS handshake: a
+// twentieth of a small processor.
+const (
+	strangerRate  = 30.0
+	strangerBurst = 60.0
 )
 
 // limiter is a token bucket for each source address.

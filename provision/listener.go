@@ -9,14 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
-)
-
-// How many connections are held at once. A phone opens one or two.
-const (
-	connsPerHost = 32
-	connsTotal   = 2048
 )
 
 // httpDoor is the plain HTTP listener of one address, and the task that
@@ -45,7 +38,7 @@ func newHTTPDoor(at netip.AddrPort, s *Server) (*httpDoor, error) {
 		return nil, err
 	}
 	return &httpDoor{
-		listener: &listener{TCPListener: l, tick: s.cfg.Tick, hosts: make(map[netip.Addr]int)},
+		listener: &listener{TCPListener: l, tick: s.cfg.Tick, guests: newGuests(s.vouched)},
 		addr:     l.Addr().(*net.TCPAddr).AddrPort(),
 		server: &http.Server{
 			Handler: s,
@@ -96,11 +89,8 @@ func (d *httpDoor) Run(ctx context.Context) error {
 // listener accepts connections within the limits, and ticks while it waits.
 type listener struct {
 	*net.TCPListener
-	tick func()
-
-	mu    sync.Mutex
-	hosts map[netip.Addr]int // open connections by source
-	total int
+	tick   func()
+	guests *guests
 }
 
 // Accept waits for a connection that is within the limits; others are closed
@@ -120,38 +110,21 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if !l.enter(from) {
+		guest := &limitedConn{TCPConn: c}
+		if !l.guests.enter(from, guest) {
 			_ = c.Close()
 			continue
 		}
-		return &limitedConn{TCPConn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
-	}
-}
-
-func (l *listener) enter(from netip.Addr) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.total >= connsTotal || l.hosts[from] >= connsPerHost {
-		return false
-	}
-	l.total++
-	l.hosts[from]++
-	return true
-}
-
-func (l *listener) leave(from netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total--
-	if l.hosts[from]--; l.hosts[from] <= 0 {
-		delete(l.hosts, from)
+		return guest, nil
 	}
 }
 
 // limitedConn gives its place back when it is closed.
 type limitedConn struct {
-	*net.TCPConn // whole, so that net/http can half-close it
-	leave        func()
+	*net.TCPConn        // whole, so that net/http can half-close it
+	leave        func() // may be called again
+
+	offer Offer // of TLS; touched by the handshake only
 
 	// join and head are touched by the goroutine that answers only.
 	join bool   // the next write is the beginning of an answer, and another one follows

@@ -111,10 +111,10 @@ func TestConnectionLimit(t *testing.T) {
 	if got := r.get(yealink, "/y000000000028.cfg", ""); got.Status != 200 {
 		t.Errorf("one host keeps another out: %+v", got)
 	}
-	l := r.Server.http[0].listener.(*listener)
-	l.mu.Lock()
-	n := l.hosts[home(laptop)]
-	l.mu.Unlock()
+	g := r.Server.http[0].listener.(*listener).guests
+	g.mu.Lock()
+	n := len(g.phones.hosts[home(laptop)])
+	g.mu.Unlock()
 	if n > connsPerHost {
 		t.Errorf("%d connections of one host", n)
 	}

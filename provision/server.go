@@ -76,9 +76,12 @@ type Server struct {
 	limit   *limiter // requests by source
 	writes  *limiter // files that are written, by source
 	shakes  *limiter // TLS handshakes that fail, for the story
+	signs   *limiter // TLS handshakes that are computed, by source
 	walks   *walks
 	cache   *cache
 	repeats repeats
+
+	signsOfStrangers *limiter // and those of all strangers together
 
 	agents  memo[identity]
 	names   memo[[]match]
@@ -104,7 +107,8 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	s := &Server{
 		cfg: cfg, catalog: catalog, phones: phones, whois: whois, windows: windows,
 		record: record, log: log, now: time.Now, limit: newLimiter(time.Now, limitRate, limitBurst), writes: newLimiter(time.Now, writeRate, writeBurst),
-		shakes: newLimiter(time.Now, shakeRate, shakeBurst), walks: newWalks(time.Now), cache: newCache(),
+		shakes: newLimiter(time.Now, shakeRate, shakeBurst), signs: newLimiter(time.Now, signRate, signBurst),
+		signsOfStrangers: newLimiter(time.Now, strangerRate, strangerBurst), walks: newWalks(time.Now), cache: newCache(),
 		uploads: make(chan struct{}, uploadsHeld),
 	}
 	for _, at := range cfg.Listen {

@@ -14,9 +14,10 @@ import (
 
 // Limits of what phones write. The largest log of a Poly has 1 MiB.
 const (
-	uploadLimit = 2 << 20 // bytes of one file
-	drainLimit  = 4 << 20 // of a body that is refused: who is cut off in the middle reads no answer
-	uploadsHeld = 16      // bodies that are held in memory at once
+	uploadLimit  = 2 << 20  // bytes of one file
+	drainLimit   = 4 << 20  // of a body that is refused: who is cut off in the middle reads no answer
+	strangeLimit = 64 << 10 // as drainLimit, from an address that nobody vouches for
+	uploadsHeld  = 16       // bodies that are held in memory at once
 )
 
 // UploadStore keeps what phones write: logs, overrides, directories.
@@ -59,10 +60,14 @@ func (s *Server) mayUpload(ctx context.Context, q query) (sight, reply, bool) {
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, q query) reply {
 	t, answer, ok := s.mayUpload(r.Context(), q)
 	if !ok {
-		if answer.status != http.StatusMethodNotAllowed {
+		drain := int64(drainLimit)
+		if !s.vouched(q.remote) {
+			drain = strangeLimit
+		}
+		if answer.status != http.StatusMethodNotAllowed || drain == strangeLimit {
 			s.limit.charge(q.remote, costUpload)
 		}
-		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, drainLimit))
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, drain))
 		return answer
 	}
 	s.limit.charge(q.remote, costUpload)

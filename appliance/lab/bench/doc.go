@@ -16,6 +16,10 @@
 // phones that get their power back at once, a flood of made-up devices from
 // one port, and a box that is killed a hundred times.
 //
+// `make bench-provision` also switches 250 and 1,000 phones of the lab on at the
+// same moment as the box, and besieges the doors for files, each side in a
+// process of its own, while phones fetch theirs.
+//
 // `make bench-media` is the comparison with rtpengine in user space. Our side
 // is package media in a process of its own, gen the phones and flood the
 // gateway. What comes from the wire to a socket is charged by the kernel to who

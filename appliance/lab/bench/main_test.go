@@ -31,6 +31,8 @@ var roles = map[string]func() int{
 	"load-rtp": playLoadRTP,
 
 	"power":      playPower,
+	"siege":      playSiege,
+	"good":       playGood,
 	"fleet-http": playFleetHTTP,
 	"fleet-tftp": playFleetTFTP,
 	"fleet-save": playFleetSave,
