@@ -43,7 +43,16 @@ func (w withInventory) BootOptions(a dhcp.Ask) dhcp.Boot {
 }
 
 // accounts lets sipedge ask the directory of enrol.
-type accounts struct{ d *enrol.Directory }
+type accounts struct {
+	d     *enrol.Directory
+	token func(line int64) bool // whether a line registers with its user's token; nil: none does
+}
+
+func (a accounts) line(l enrol.Line) sipedge.Line {
+	out := sipLine(l)
+	out.Token = a.token != nil && a.token(l.ID)
+	return out
+}
 
 // Identity implements sipedge.Accounts.
 func (a accounts) Identity(username string) (sipedge.Identity, bool) {
@@ -60,13 +69,13 @@ func (a accounts) Account(key mac.Account) (sipedge.Identity, bool) {
 // Line implements sipedge.Accounts.
 func (a accounts) Line(id int64) (sipedge.Line, bool) {
 	l, ok := a.d.Line(id)
-	return sipLine(l), ok
+	return a.line(l), ok
 }
 
 // Dialled implements sipedge.Accounts.
 func (a accounts) Dialled(number string) (sipedge.Line, bool) {
 	l, ok := a.d.Dialled(number)
-	return sipLine(l), ok
+	return a.line(l), ok
 }
 
 // OnLine implements sipedge.Accounts.
@@ -77,7 +86,7 @@ func (a accounts) Lines() []sipedge.Line {
 	all := a.d.Lines()
 	out := make([]sipedge.Line, len(all))
 	for i, l := range all {
-		out[i] = sipLine(l)
+		out[i] = a.line(l)
 	}
 	return out
 }

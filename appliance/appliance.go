@@ -96,6 +96,7 @@ type Appliance struct {
 	pairings  *enrol.Pairings
 	ownPage   *enrol.OwnPage     // nil: users sign in elsewhere
 	remote    *enrol.RemoteLines // nil: lines are in the local directory
+	tokens    *enrol.Tokens      // nil: lines have passwords of their own
 	troubles  troubles
 	claim     sync.Mutex
 	setUp     string // the set-up code, empty once the box is claimed
@@ -287,7 +288,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		a.refreshed(acc, ip)
 		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
-	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory}, a.whois, a.db.Bindings(), registered, a.record, a.log)
+	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory, nil}, a.whois, a.db.Bindings(), registered, a.record, a.log)
 	if err != nil {
 		if errors.Is(err, sipedge.ErrBindTLS) {
 			return explainBind("SIP over TLS", "port "+strconv.Itoa(int(a.cfg.SIP.TLSPort)), "sip.tls_port", err)
@@ -320,6 +321,11 @@ func (a *Appliance) buildUplink(context.Context) error {
 		return err
 	}
 	cfg.Tap, cfg.Tick = a.tap(), a.watchdog.Loop("uplink")
+	if g.UserTokens {
+		cfg.UserToken = func(line int64, server string, refused bool) (string, error) {
+			return a.tokens.Token(line, server, refused)
+		}
+	}
 	if a.uplink, err = sipedge.NewGateways(cfg, a.log); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
@@ -360,7 +366,7 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink
 	}
-	a.sip, err = sipedge.NewServer(cfg, a.endpoint, accounts{a.directory}, uplink, a.callStore(), a.record, a.log)
+	a.sip, err = sipedge.NewServer(cfg, a.endpoint, accounts{a.directory, a.userToken()}, uplink, a.callStore(), a.record, a.log)
 	return err
 }
 
@@ -523,6 +529,9 @@ func (a *Appliance) tasks() (front, base []Task) {
 	front = append(front, &lineSync{a}, a.arrivals, a.desk)
 	if a.remote != nil {
 		front = append(front, a.remote)
+	}
+	if a.tokens != nil {
+		front = append(front, a.tokens)
 	}
 	for _, t := range a.endpoint.Tasks() {
 		base = append(base, t)

@@ -110,6 +110,7 @@ type Gateway struct {
 	Certificate string        `toml:"certificate"` // file, ours
 	Key         string        `toml:"key"`         // file, of our certificate
 	TokenFile   string        `toml:"token_file"`
+	UserTokens  bool          `toml:"user_tokens"` // lines register with the tokens of their users
 	Local       netip.Addr    `toml:"local"`
 	Register    bool          `toml:"register"`
 }
@@ -247,6 +248,8 @@ func (c *Config) Validate() error {
 	c.SiteLine.validate(&v, c.Gateway.Address != "")
 	c.validateEmergency(&v)
 	c.SignIn.validate(&v)
+	v.check(!c.Gateway.UserTokens || c.SignIn.Method == byDevice || c.SignIn.Method == byCode, "gateway.user_tokens", "true",
+		"set sign_in.method to device or code: only an identity provider gives tokens")
 	c.LineSource.validate(&v)
 	_, _, err = net.SplitHostPort(c.Page.Listen)
 	v.check(err == nil, "page.listen", c.Page.Listen, `write address and port, such as ":8443"`)

@@ -34,7 +34,7 @@ var knownKeys = []string{
 	"emergency.on_site", "emergency.webhook", "emergency.test", "location.name", "location.civic", "location.latitude", "location.longitude", "location.elin",
 	"location.phones", "location.circuit_ids", "location.access_info", "location.subnets",
 	"trunk.address", "trunk.transport", "trunk.server_name", "trunk.ca", "trunk.number", "trunk.auth_user", "trunk.password_file",
-	"gateway.address", "gateway.backups", "gateway.failback", "gateway.pins", "gateway.certificate", "gateway.key", "gateway.token_file", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
+	"gateway.address", "gateway.backups", "gateway.failback", "gateway.pins", "gateway.certificate", "gateway.key", "gateway.token_file", "gateway.user_tokens", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
 	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
 }
 

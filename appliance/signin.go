@@ -134,6 +134,9 @@ func (a *Appliance) buildSignIn(context.Context) error {
 			return err
 		}
 	}
+	if a.cfg.Gateway.UserTokens {
+		a.tokens = enrol.NewTokens(a.desk, provider)
+	}
 	switch s.Method {
 	case byDevice:
 		auth = provider
@@ -162,6 +165,15 @@ func (a *Appliance) provider() (*enrol.Provider, error) {
 	}
 	a.closers = append(a.closers, func() error { p.Close(); return nil })
 	return p, nil
+}
+
+// userToken says which lines register with the tokens of their users; nil: none
+// does.
+func (a *Appliance) userToken() func(line int64) bool {
+	if !a.cfg.Gateway.UserTokens {
+		return nil
+	}
+	return func(line int64) bool { return a.tokens.Has(line) }
 }
 
 // pageBase is the address of the page as users open it.

@@ -22,6 +22,9 @@ type Line struct {
 	Extension    string // short number on this site, may be empty
 	AuthUser     string // digest user at the gateway; empty: no registration of its own
 	AuthPassword string
+	// Token: the line registers with the access token of its user, see
+	// UplinkConfig.UserToken.
+	Token bool
 	// Site marks the site line: always registered, the way out for
 	// emergency calls of phones that nobody is signed in to.
 	Site bool

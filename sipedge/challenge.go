@@ -99,16 +99,54 @@ func aorURI(aor, domain string) sip.Uri {
 	return uri
 }
 
-// asksForToken says whether a challenge wants an access token (RFC 8898 §2.1).
-func asksForToken(res *sip.Response) bool {
+// bearerChallenge is what a gateway says that wants an access token (RFC 8898
+// §2.1, §3).
+type bearerChallenge struct {
+	server  string // authz_server: the authorization server whose tokens it takes; may be empty
+	refused bool   // error="invalid_token": the one that it was sent is not good, or not any more
+}
+
+// asksForToken reads the challenge for a token; ok is false if there is none.
+func asksForToken(res *sip.Response) (c bearerChallenge, ok bool) {
 	for _, name := range []string{"WWW-Authenticate", "Proxy-Authenticate"} {
 		for _, h := range res.GetHeaders(name) {
-			if scheme, _, _ := strings.Cut(strings.TrimSpace(h.Value()), " "); strings.EqualFold(scheme, "Bearer") {
-				return true
+			scheme, params, _ := strings.Cut(strings.TrimSpace(h.Value()), " ")
+			if !strings.EqualFold(scheme, "Bearer") {
+				continue
 			}
+			for p := range strings.SplitSeq(params, ",") {
+				key, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+				switch value = strings.Trim(strings.TrimSpace(value), `"`); strings.ToLower(strings.TrimSpace(key)) {
+				case "authz_server":
+					c.server = value
+				case "error":
+					c.refused = value == "invalid_token"
+				}
+			}
+			return c, true
 		}
 	}
-	return false
+	return c, false
+}
+
+// answered makes the request that answers a challenge under a line: with the
+// token of its user, with that of the box, or with the line's password.
+func (cfg *UplinkConfig) answered(req *sip.Request, res *sip.Response, l Line) (*sip.Request, error) {
+	ask, wanted := asksForToken(res)
+	switch {
+	case wanted && l.Token && cfg.UserToken != nil:
+		return withToken(req, res, func() (string, error) { return cfg.UserToken(l.ID, ask.server, ask.refused) })
+	case wanted && cfg.Token != nil:
+		return withToken(req, res, cfg.Token)
+	}
+	return authorized(req, res, l.AuthUser, l.AuthPassword)
+}
+
+// tokenRefused says that a gateway does not take the token that it was sent:
+// there may be a newer one, or one is made.
+func tokenRefused(res *sip.Response) bool {
+	c, ok := asksForToken(res)
+	return ok && c.refused
 }
 
 // withToken makes the request that answers such a challenge. The token goes to

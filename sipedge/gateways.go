@@ -374,10 +374,7 @@ func (g *Gateways) MediaAddress() netip.Addr {
 
 // Authorized implements [Uplink].
 func (g *Gateways) Authorized(req *sip.Request, res *sip.Response, l Line) (*sip.Request, error) {
-	if g.cfg.Token != nil && asksForToken(res) {
-		return withToken(req, res, g.cfg.Token)
-	}
-	return authorized(req, res, l.AuthUser, l.AuthPassword)
+	return g.cfg.answered(req, res, l)
 }
 
 // Way implements [Uplink]: a dialog goes on where it began, as long as there

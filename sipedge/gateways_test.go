@@ -3,6 +3,7 @@ package sipedge
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -274,6 +275,25 @@ func TestToken(t *testing.T) {
 	}
 	if got := next.GetHeader("Authorization").Value(); got != "Bearer secret" || next.CSeq().SeqNo != 8 {
 		t.Errorf("%s, CSeq %d", got, next.CSeq().SeqNo)
+	}
+	// That of the user goes out under the user's line only.
+	u.cfg.UserToken = func(line int64, server string, refused bool) (string, error) {
+		return fmt.Sprintf("user-%d-%s-%v", line, server, refused), nil
+	}
+	for _, tc := range []struct {
+		line      Line
+		challenge string
+		want      string
+	}{
+		{Line{ID: 7, Token: true}, `Bearer realm="example.com", authz_server="https://login.example.com"`, "Bearer user-7-https://login.example.com-false"},
+		{Line{ID: 7, Token: true}, `bearer scope="sip",error="invalid_token"`, "Bearer user-7--true"},
+		{Line{ID: 8}, `Bearer realm="example.com"`, "Bearer secret"},
+	} {
+		res = sip.NewResponse(401, "Unauthorized")
+		res.AppendHeader(sip.NewHeader("WWW-Authenticate", tc.challenge))
+		if next, err := u.Authorized(req, res, tc.line); err != nil || next.GetHeader("Authorization").Value() != tc.want {
+			t.Errorf("%s under %+v: %v, %v, want %s", tc.challenge, tc.line, next, err, tc.want)
+		}
 	}
 	res = sip.NewResponse(401, "Unauthorized")
 	res.AppendHeader(sip.NewHeader("WWW-Authenticate", `Digest realm="example.com", nonce="n", algorithm=MD5`))

@@ -44,6 +44,12 @@ type UplinkConfig struct {
 	Certificate func() (*tls.Certificate, error)
 	// Token is the access token for a gateway that asks for one (RFC 8898); nil: none.
 	Token func() (string, error)
+	// UserToken is the access token of the user who is signed in to a line, for
+	// lines with Token set; nil: there are none. server is the authorization
+	// server that the gateway named, which may be empty: a token goes to nobody
+	// who wants that of another one (RFC 8898 §2.1.1). refused says that the
+	// last one was not taken. It must not block.
+	UserToken func(line int64, server string, refused bool) (string, error)
 	// Plain is SIP over TCP without TLS: for a gateway on site only.
 	Plain bool
 	// Domain is that of the addresses of record; empty: the host of Address.
@@ -192,10 +198,7 @@ func (u *TLSUplink) Way(*Request) signaling { return u }
 
 // Authorized implements [Uplink].
 func (u *TLSUplink) Authorized(req *sip.Request, res *sip.Response, l Line) (*sip.Request, error) {
-	if u.cfg.Token != nil && asksForToken(res) {
-		return withToken(req, res, u.cfg.Token)
-	}
-	return authorized(req, res, l.AuthUser, l.AuthPassword)
+	return u.cfg.answered(req, res, l)
 }
 
 // Domain implements [Uplink].

@@ -42,7 +42,8 @@ const (
 )
 
 // Upstream keeps the lines registered at the gateway: one registration for
-// each line with credentials, and always that of the site line. It is a task.
+// each line with credentials that somebody is signed in to, and always that of
+// the site line. It is a task.
 type Upstream struct {
 	uplink   Uplink
 	accounts Accounts
@@ -113,7 +114,8 @@ func (u *Upstream) Run(ctx context.Context) error {
 func (u *Upstream) reconcile(ctx context.Context, all *sync.WaitGroup) {
 	want := make(map[int64]Line)
 	for _, l := range u.accounts.Lines() {
-		if l.Site || u.register && l.AuthUser != "" {
+		own := u.register && (l.AuthUser != "" || l.Token)
+		if l.Site || own && len(u.accounts.OnLine(l.ID)) > 0 { // who signed out is not called here
 			want[l.ID] = l
 		}
 	}
@@ -165,7 +167,7 @@ func newRegistration(l Line, uplink Uplink, spread time.Duration, log *slog.Logg
 }
 
 func (r *registration) same(l Line) bool {
-	return r.line.AOR == l.AOR && r.line.AuthUser == l.AuthUser && r.line.AuthPassword == l.AuthPassword
+	return r.line.AOR == l.AOR && r.line.AuthUser == l.AuthUser && r.line.AuthPassword == l.AuthPassword && r.line.Token == l.Token
 }
 
 func (r *registration) status() UpstreamStatus {
@@ -276,7 +278,7 @@ func (r *registration) refused(status int, text string) {
 // request that went out, with its number.
 func (r *registration) ask(ctx context.Context, req *sip.Request) (*sip.Response, *sip.Request, error) {
 	res, err := r.exchange(ctx, req)
-	for try := 0; err == nil && challenged(res) && (try == 0 || try == 1 && staleNonce(res)); try++ {
+	for try := 0; err == nil && challenged(res) && (try == 0 || try == 1 && (staleNonce(res) || tokenRefused(res))); try++ {
 		var next *sip.Request
 		if next, err = r.uplink.Authorized(req, res, r.line); err == nil {
 			req = next

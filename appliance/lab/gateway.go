@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,9 @@ type GatewayLine struct {
 	Number   string // E.164 with +
 	AuthUser string
 	Password string
+	Token    bool       // it registers with the access token of its user, and has no password
+	Account  string     // of its user at the identity provider; empty: no line of a user
+	Policy   LinePolicy // as its line API tells it
 }
 
 // GatewayConfig says how the gateway double behaves.
@@ -41,7 +45,11 @@ type GatewayConfig struct {
 	TrustFlow bool
 	Ring      time.Duration // before it answers a call; 150 ms if zero
 	OnStep    func(Step)    // must not block
-	Log       *slog.Logger
+	// Tokens says whose an access token is, for lines that register with them
+	// (RFC 8898); AuthzServer is who gives them. Nil: there are no such lines.
+	Tokens      func(token string) (account string, ok bool)
+	AuthzServer string
+	Log         *slog.Logger
 
 	plain bool // RTP instead of SRTP, for peers of our own tests that carry no media
 }
@@ -148,6 +156,9 @@ func (g *Gateway) AddLine(l GatewayLine) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	maps.DeleteFunc(g.lines, func(_ string, old *gatewayLine) bool { return old.User == l.User || old.Number == l.Number })
+	if l.Token {
+		l.AuthUser = "token of " + l.User
+	}
 	g.lines[l.AuthUser] = &gatewayLine{GatewayLine: l}
 }
 
@@ -289,17 +300,50 @@ func (g *Gateway) admit(inv *invitation) bool {
 	if g.cfg.TrustFlow {
 		return true
 	}
-	user, stale, err := g.gate.check(inv.req, g.password)
+	_, challenge, err := g.identify(&g.gate, inv.req, inv.req.From().Address.User)
 	switch {
 	case err != nil:
 		g.step("refuses a call: %v", err)
 		inv.refuse(sip.StatusForbidden, "Forbidden")
-	case user == "" || stale:
-		_ = inv.tx.Respond(g.gate.challenge(inv.req, stale))
+	case challenge != nil:
+		_ = inv.tx.Respond(challenge)
 	default:
 		return true
 	}
 	return false
+}
+
+// identify says which line, by its key, a request authenticates as; else the
+// challenge that it is answered with. Lines with tokens are asked for those
+// (RFC 8898 §2), others for a digest.
+func (g *Gateway) identify(door *challenger, req *sip.Request, user string) (key string, challenge *sip.Response, err error) {
+	g.mu.Lock()
+	l := g.find(user)
+	bearer := l != nil && l.Token && g.cfg.Tokens != nil
+	g.mu.Unlock()
+	if !bearer {
+		key, stale, err := door.check(req, g.password)
+		if err == nil && (key == "" || stale) {
+			challenge = door.challenge(req, stale)
+		}
+		return key, challenge, err
+	}
+	ask, give, status := "WWW-Authenticate", "Authorization", sip.StatusUnauthorized
+	if door.proxy {
+		ask, give, status = "Proxy-Authenticate", "Proxy-Authorization", sip.StatusProxyAuthRequired
+	}
+	text := fmt.Sprintf(`Bearer realm="%s", scope="sip", authz_server="%s"`, g.cfg.Domain, g.cfg.AuthzServer)
+	if h := req.GetHeader(give); h != nil {
+		token, _ := strings.CutPrefix(h.Value(), "Bearer ")
+		if account, ok := g.cfg.Tokens(token); ok && account == l.Account {
+			return l.AuthUser, nil, nil
+		}
+		text += `, error="invalid_token"`
+		g.step("does not take the token of %s", user)
+	}
+	challenge = sip.NewResponseFromRequest(req, status, "Unauthorized", nil)
+	challenge.AppendHeader(sip.NewHeader(ask, text))
+	return "", challenge, nil
 }
 
 func (g *Gateway) password(user string) (string, bool) {

@@ -20,14 +20,14 @@ func (g *Gateway) onRegister(req *sip.Request, tx sip.ServerTransaction) {
 		g.a.respond(req, tx, sip.StatusBadRequest, "Bad Request")
 		return
 	}
-	user, stale, err := g.door.check(req, g.password)
+	user, challenge, err := g.identify(&g.door, req, req.To().Address.User)
 	if err != nil {
 		g.step("refuses to register %s: %v", req.To().Address.User, err)
 		g.a.respond(req, tx, sip.StatusForbidden, "Forbidden")
 		return
 	}
-	if user == "" || stale {
-		_ = tx.Respond(g.door.challenge(req, stale))
+	if challenge != nil {
+		_ = tx.Respond(challenge)
 		return
 	}
 	contact := req.Contact()

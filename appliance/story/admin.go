@@ -39,6 +39,7 @@ const (
 	CodeWrong        Reason = "code-wrong"
 	CodeTooMany      Reason = "code-too-many"
 	LineRevoked      Reason = "line-revoked"
+	GrantOver        Reason = "grant-over"
 	ActionOffline    Reason = "action-offline"
 	ActionRefused    Reason = "action-refused"
 	ActionNotFetched Reason = "action-not-fetched"
@@ -106,6 +107,7 @@ var adminReasons = map[Reason]string{
 	CodeWrong:        "the code is wrong or over; look at the list of phones that wait, and make a new one if need be",
 	CodeTooMany:      "too many wrong codes today; make a new code for it, or enrol it on the page",
 	LineRevoked:      "the policy no longer lets SIP devices be used for calls by this line",
+	GrantOver:        "the identity provider no longer vouches for the user, and the gateway takes no other proof; sign in again",
 	ActionOffline:    "it is not registered; it fetches its configuration when it starts",
 	ActionRefused:    "it refused to be asked by SIP; restart it by hand",
 	ActionNotFetched: "it said yes, but did not fetch its configuration; restart it by hand",

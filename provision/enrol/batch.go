@@ -235,6 +235,7 @@ func (d *Desk) enrolRows(ctx context.Context, rows []enrolRow) error {
 	var c Change
 	now := d.now()
 	phones := make(map[mac.Addr]PhoneRecord)
+	accounts := make(map[mac.Account]AccountRecord)
 	var events []func()
 	for _, row := range rows {
 		m := row.account.MAC
@@ -242,33 +243,43 @@ func (d *Desk) enrolRows(ctx context.Context, rows []enrolRow) error {
 		if p, ok := phones[m]; ok {
 			rec, fresh = p, false
 		}
+		if a, ok := accounts[row.account]; ok {
+			acc = a
+		}
+		if row.code == "" && rec.Enrolled.IsZero() {
+			rec.Enrolled = now
+			c.DropCodes = append(c.DropCodes, m)
+			events = append(events, func() { d.tell(m, story.PhoneEnrolled, story.Args{}) })
+			for _, a := range d.accepted(rec) {
+				if accounts[a.Account] = a; a.Account == row.account {
+					acc = a
+					events = append(events, func() { d.resync(row.account) })
+				}
+			}
+		}
 		if row.setPlace {
 			acc.Location = row.location
 		}
-		if row.code != "" {
+		switch {
+		case row.code != "":
 			c.Codes = append(c.Codes, Code{MAC: m, Hash: d.hashCode(m, row.code), Digits: len(row.code), Created: now, Expires: now.Add(CodeLife), LineID: row.line})
 			c.Forgive = append(c.Forgive, m)
 			events = append(events, func() { d.tell(m, story.CodeIssued, story.Args{Seconds: int64(CodeLife / time.Second)}) })
-		} else {
-			if rec.Enrolled.IsZero() {
-				rec.Enrolled = now
-				c.DropCodes = append(c.DropCodes, m)
-				events = append(events, func() { d.tell(m, story.PhoneEnrolled, story.Args{}) })
-			}
-			if row.hasLine && acc.LineID != row.line {
-				acc = d.signedIn(acc, row.line, "administrator")
-				line, _ := d.Line(row.line)
-				events = append(events, func() { d.told(row.account, line); d.resync(row.account) })
-			}
+		case row.hasLine && acc.LineID != row.line:
+			acc = d.signedIn(acc, row.line, "administrator")
+			line, _ := d.Line(row.line)
+			events = append(events, func() { d.told(row.account, line); d.resync(row.account) })
 		}
 		if fresh {
 			events = append(events, func() { d.tell(m, story.Enlisted, story.Args{}) })
 		}
-		phones[m] = rec
-		c.Accounts = append(c.Accounts, acc)
+		phones[m], accounts[row.account] = rec, acc
 	}
 	for _, p := range phones {
 		c.Phones = append(c.Phones, p)
+	}
+	for _, a := range accounts {
+		c.Accounts = append(c.Accounts, a)
 	}
 	if _, err := d.apply(ctx, c); err != nil {
 		return fmt.Errorf("write %d phones: %w", len(c.Phones), err)

@@ -213,9 +213,11 @@ func (d *Desk) redeemed(ctx context.Context, a mac.Account, code Code) error {
 	}
 	rec.Enrolled = d.now()
 	c.Phones = []PhoneRecord{rec}
+	fresh := d.accepted(rec)
+	c.Accounts = fresh
 	line, on := d.Line(code.LineID)
 	if on {
-		c.Accounts = []AccountRecord{d.signedIn(acc, code.LineID, "code")}
+		c.Accounts = append(c.Accounts, d.signedIn(acc, code.LineID, "code"))
 	}
 	if _, err := d.apply(ctx, c); err != nil {
 		return fmt.Errorf("enrol %v: %w", a.MAC, err)
@@ -225,6 +227,8 @@ func (d *Desk) redeemed(ctx context.Context, a mac.Account, code Code) error {
 		d.told(a, line)
 		d.resync(a)
 		d.change()
+	} else {
+		d.fetchAnew(fresh)
 	}
 	return nil
 }

@@ -134,7 +134,7 @@ func (d *Desk) PutLine(ctx context.Context, l Line) (Line, error) {
 	if l == old {
 		return l, nil
 	}
-	if old.ID != 0 && (old.Name() != l.Name() || old.Number != l.Number || old.Extension != l.Extension) {
+	if old.ID != 0 && (old.Name() != l.Name() || old.Number != l.Number || old.Extension != l.Extension || old.Policy.Language != l.Policy.Language) {
 		d.resync(d.OnLine(l.ID)...)
 	}
 	d.change()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -427,4 +428,87 @@ func FuzzLine(f *testing.F) {
 			t.Errorf("accepted the address %q", l.AOR)
 		}
 	})
+}
+
+// TestAcceptedAnew: who is accepted gets new device passwords, however it comes
+// about; the old ones are good until the phone has them. A phone that has
+// fetched nothing so far keeps what it has.
+func TestAcceptedAnew(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		enrol func(o *office) error
+	}{
+		{"one", func(o *office) error { return o.EnrolPhone(t.Context(), phoneMAC(1)) }},
+		{"several", func(o *office) error { return o.EnrolPhones(t.Context(), []mac.Account{slot(1, 1)}, "Hall") }},
+		{"a sheet", func(o *office) error {
+			_, err := o.EnrolSheet(t.Context(), []byte("MAC ID\n"+phoneMAC(1).String()+"\n"), false)
+			return err
+		}},
+		{"a code", func(o *office) error { return o.Redeem(t.Context(), slot(1, 1), o.code(t, phoneMAC(1))) }},
+	} {
+		for _, vendor := range []string{"yealink", ""} {
+			t.Run(tc.name+" "+vendor, func(t *testing.T) {
+				o := newOffice(t)
+				if _, err := o.Enlist(t.Context(), provision.Sighting{MAC: phoneMAC(1), Vendor: vendor, Slots: 2}); err != nil {
+					t.Fatal(err)
+				}
+				var before [2]AccountRecord
+				for i := range before {
+					before[i], _ = o.Account(slot(1, byte(i+1)))
+				}
+				if err := tc.enrol(o); err != nil {
+					t.Fatal(err)
+				}
+				for i, was := range before {
+					is, _ := o.Account(was.Account)
+					if fresh := is.Password != was.Password && is.OldPassword == was.Password; fresh != (vendor != "") {
+						t.Errorf("account %d: a new password: %v", i+1, fresh)
+					}
+					if disk := o.store.accounts[was.Account]; disk != is {
+						t.Errorf("account %d is not on disk as it is in memory", i+1)
+					}
+				}
+				if p, _ := o.Phase(slot(1, 2)); p != Accepted {
+					t.Errorf("account 2 is %s", p)
+				}
+			})
+		}
+	}
+}
+
+// TestStale flags who was not heard of for too long, and removes nobody.
+func TestStale(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tc := range []struct {
+		name string
+		in   bool
+		away time.Duration
+		want bool
+	}{
+		{"signed out, 14 days", false, 14 * day, false},
+		{"signed out, a second more", false, 14*day + time.Second, true},
+		{"signed in, 14 days and more", true, 15 * day, false},
+		{"signed in, 30 days", true, 30 * day, false},
+		{"signed in, a second more", true, 30*day + time.Second, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := enrolledOffice(t)
+			if tc.in {
+				l, _ := o.Dialled("21")
+				if err := o.Assign(t.Context(), slot(1, 1), l.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.Saw(phoneMAC(1))
+			o.pass(tc.away)
+			s, there := o.Summary(phoneMAC(1))
+			if !there || s.Stale(o.now()) != tc.want {
+				t.Errorf("there %v, stale %v, want %v", there, s.Stale(o.now()), tc.want)
+			}
+			o.Saw(phoneMAC(1))
+			if s, _ := o.Summary(phoneMAC(1)); s.Stale(o.now()) {
+				t.Error("stale, and just heard of")
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package enrol
 
 import (
 	"crypto/rand"
+	"slices"
 	"strconv"
 
 	"patchbay/dhcp/mac"
@@ -50,6 +51,30 @@ func draw(n int, alphabet string) string {
 				return string(out)
 			}
 		}
+	}
+}
+
+// accepted returns the accounts of a phone that is accepted now, with new device
+// passwords: what was learnt of it while it waited opens nothing any more. A
+// phone that never told its vendor has fetched none yet, and keeps what it has.
+func (d *Directory) accepted(rec PhoneRecord) []AccountRecord {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	p, ok := d.phones[rec.MAC]
+	if !ok || rec.Vendor == "" {
+		return nil
+	}
+	out := slices.Clone(p.accounts)
+	for i := range out {
+		out[i].rotate()
+	}
+	return out
+}
+
+// fetchAnew has a phone fetch its new device passwords.
+func (d *Desk) fetchAnew(fresh []AccountRecord) {
+	if len(fresh) > 0 {
+		d.resync(fresh[0].Account)
 	}
 }
 

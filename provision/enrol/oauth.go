@@ -62,7 +62,9 @@ type Who struct {
 	Names   []string // by which a line may know the user, best first
 	Subject string   // key at the provider
 	Refresh string   // refresh token; empty: none
-	LineID  int64    // known already: by PIN
+	Access  string   // access token
+	Life    time.Duration
+	LineID  int64 // known already: by PIN
 }
 
 // The refusals of a provider.
@@ -242,7 +244,7 @@ func (p *Provider) who(ctx context.Context, known *oidc.Provider, token *oauth2.
 	if err := id.Claims(&claims); err != nil {
 		return Who{}, fmt.Errorf("%w: %w", ErrProvider, err)
 	}
-	out := Who{Subject: id.Subject, Refresh: token.RefreshToken}
+	out := Who{Subject: id.Subject, Refresh: token.RefreshToken, Access: token.AccessToken, Life: lifeOf(token)}
 	for _, name := range p.cfg.Claims {
 		if s, ok := claims[name].(string); ok && s != "" && !slices.Contains(out.Names, s) {
 			out.Names = append(out.Names, clip(s))

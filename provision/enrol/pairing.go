@@ -310,7 +310,7 @@ func (x *Pairings) finish(ctx context.Context, p *pairing, f found) {
 		}
 		var g *Grant
 		if f.who.Subject != "" {
-			g = &Grant{Subject: f.who.Subject, Refresh: f.who.Refresh, Since: x.desk.now()}
+			g = &Grant{Subject: f.who.Subject, Refresh: f.who.Refresh, Access: f.who.Access, Expires: x.desk.now().Add(f.who.Life), Since: x.desk.now()}
 		}
 		l, err = x.desk.SignInUser(ctx, p.Account, l, cmp.Or(by, l.Name()), g)
 	}

@@ -14,19 +14,22 @@ func (d *Desk) EnrolPhone(ctx context.Context, m mac.Addr) error {
 	if s, ok := d.Summary(m); ok && !s.Enrolled.IsZero() {
 		return nil
 	}
+	var fresh []AccountRecord
 	err := d.inTurn(ctx, m, func() error {
 		rec, _, err := d.records(mac.Account{MAC: m, Slot: 1})
 		if err != nil {
 			return err
 		}
 		rec.Enrolled = d.now()
-		_, err = d.apply(ctx, Change{Phones: []PhoneRecord{rec}, DropCodes: []mac.Addr{m}})
+		fresh = d.accepted(rec)
+		_, err = d.apply(ctx, Change{Phones: []PhoneRecord{rec}, DropCodes: []mac.Addr{m}, Accounts: fresh})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("enrol %v: %w", m, err)
 	}
 	d.tell(m, story.PhoneEnrolled, story.Args{})
+	d.fetchAnew(fresh)
 	return nil
 }
 
@@ -138,5 +141,6 @@ func (d *Desk) Forget(ctx context.Context, m mac.Addr) error {
 		return fmt.Errorf("remove %v: %w", m, err)
 	}
 	d.forget(m)
+	d.change()
 	return nil
 }

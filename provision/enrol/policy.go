@@ -109,15 +109,23 @@ func (d *Desk) SetSitePolicy(ctx context.Context, p Policy) error {
 	if err != nil {
 		return err
 	}
+	var was Policy
 	err = d.store.PutSitePolicy(ctx, p)
 	if err == nil {
 		d.mu.Lock()
-		d.site = p
+		was, d.site = d.site, p
 		d.mu.Unlock()
 	}
 	done()
 	if err != nil {
 		return fmt.Errorf("write the policy of the site: %w", err)
+	}
+	if was.Language != p.Language {
+		for _, l := range d.Lines() {
+			if l.Policy.Language == "" {
+				d.resync(d.OnLine(l.ID)...)
+			}
+		}
 	}
 	return d.enforce(ctx)
 }

@@ -19,6 +19,9 @@ type Grant struct {
 	Subject string // who it is at the provider
 	Refresh string // refresh token; empty: none was given
 	Since   time.Time
+
+	Access  string    // access token, in memory only; empty: none yet
+	Expires time.Time // of Access
 }
 
 // signedIn is an account as it is when it was put on a line by somebody. Its

@@ -171,6 +171,7 @@ func (m *memory) applyRest(c Change) {
 		delete(m.grants, a)
 	}
 	for _, g := range c.Grants {
+		g.Access, g.Expires = "", time.Time{} // no disk has them
 		m.grants[g.Account] = g
 	}
 	for _, id := range c.DropLines {

@@ -28,8 +28,9 @@ type box struct {
 	api    *http.Client
 }
 
-// startBox writes a configuration and starts `patchbay serve`.
-func startBox(t *testing.T, n *network, ca, tail string) *box {
+// startBox writes a configuration and starts `patchbay serve`. tail ends the
+// file, gateway are more keys of that section.
+func startBox(t *testing.T, n *network, ca, tail string, gateway ...string) *box {
 	t.Helper()
 	b := &box{n: n, state: filepath.Join(n.dir, "state")}
 	if err := os.MkdirAll(b.state, 0o700); err != nil {
@@ -54,12 +55,13 @@ address = "%s:5061"
 server_name = "%s"
 domain = "%s"
 ca = %q
+%s
 [site_line]
 aor = "sip:site@%s"
 number = "+4930555000"
 auth_user = "site"
 password_file = %q
-%s`, b.state, boxLAN, cloud, domain, domain, ca, domain, password, tail))
+%s`, b.state, boxLAN, cloud, domain, domain, ca, strings.Join(gateway, "\n"), domain, password, tail))
 	b.connect()
 	b.start()
 	return b

@@ -20,7 +20,7 @@ var tools = []string{
 }
 
 // required is how many tests of the lab must run; counted by `step`.
-const required = 44
+const required = 45
 
 var ran atomic.Int32
 
@@ -31,6 +31,9 @@ func step(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		os.Exit(play(role))
+	}
 	if missing := lacking(); len(missing) > 0 {
 		fmt.Fprintln(os.Stderr, "the lab can't run; missing:", missing)
 		os.Exit(1)

@@ -196,10 +196,19 @@ func (o *output) String() string {
 // start runs a command in a namespace until the test ends or stop is called.
 func (n *network) start(name, ns string, args ...string) *process {
 	n.t.Helper()
+	return n.startWith(name, ns, nil, args...)
+}
+
+// startWith is start with something to read; nil is nothing.
+func (n *network) startWith(name, ns string, in *os.File, args ...string) *process {
+	n.t.Helper()
 	p := &process{name: name, out: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", n.ns(ns)}, args...)...)
 	p.cmd.Dir = n.dir
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	if in != nil {
+		p.cmd.Stdin = in
+	}
 	// A group of its own, so that what it forks ends with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
