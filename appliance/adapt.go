@@ -135,6 +135,7 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 		TLSPort: c.SIP.TLSPort, Resync: c.Provision.Resync, Web: provision.Web(c.Provision.PhonePages), Voicemail: c.Provision.Voicemail,
 		VoiceDSCP: c.Provision.VoiceDSCP, SignalDSCP: c.Provision.SignalDSCP, SRTP: provision.Policy(c.SIP.SRTP),
 	}
+	s.Codes, s.PickUp = c.phoneCodes()
 	for _, g := range c.Provision.Paging {
 		s.Paging = append(s.Paging, provision.PagingGroup{Name: g.Name, Group: g.Group})
 	}

@@ -74,6 +74,13 @@ func (c *Config) validateEmergency(v *faults) {
 		v.check(codes[f.Code] == "", "feature_codes."+f.Feature, f.Code, "choose another code, "+codes[f.Code]+" has it already")
 		codes[f.Code] = f.Feature
 	}
+	for _, f := range c.featureCodes() {
+		for _, other := range c.featureCodes() {
+			if slices.Contains(sipedge.CallCodes(), f.Feature) && other.Code != f.Code {
+				v.check(!strings.HasPrefix(other.Code, f.Code), "feature_codes."+f.Feature, f.Code, other.Code+" begins with it; choose one that no other code begins with")
+			}
+		}
+	}
 	for name := range c.FeatureCodes {
 		known := slices.ContainsFunc(sipedge.DefaultFeatureCodes(), func(f sipedge.FeatureCode) bool { return f.Feature == name })
 		v.check(known, "feature_codes."+name, c.FeatureCodes[name], "there is no such feature; the example patchbay.toml lists them all")
@@ -146,6 +153,22 @@ func (c *Config) sipTrunk() (out sipedge.TrunkConfig, err error) {
 		}
 	}
 	return out, nil
+}
+
+// phoneCodes are the codes that phones are told: those that go out at once,
+// since nothing follows them, and the one to pick up.
+func (c *Config) phoneCodes() (complete []string, pickUp string) {
+	complete = []string{} // none is not the usual ones
+	for _, f := range c.featureCodes() {
+		switch f.Feature {
+		case sipedge.FeaturePickUp:
+			pickUp = f.Code
+		case sipedge.FeatureDNDOn, sipedge.FeatureDNDOff, sipedge.FeatureForwardReset, sipedge.FeatureEcho, sipedge.FeaturePair,
+			sipedge.FeatureSignOut, sipedge.FeatureVoicemail:
+			complete = append(complete, f.Code)
+		}
+	}
+	return complete, pickUp
 }
 
 // featureCodes are the codes that hold: those of the file, and for the others

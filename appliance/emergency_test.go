@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,6 +92,9 @@ subnets = ["192.0.2.0/25"]
 	if err != nil || trunk.Address.String() != "192.0.2.9:5060" || !trunk.E164 || trunk.Local.String() != "192.0.2.1:5060" {
 		t.Errorf("trunk %+v, error %v", trunk, err)
 	}
+	if codes, pickUp := cfg.phoneCodes(); pickUp != "**" || !slices.Contains(codes, "*44") || slices.Contains(codes, "*99") || slices.Contains(codes, "*55") {
+		t.Errorf("phones are told %v and %q", codes, pickUp)
+	}
 	for _, f := range cfg.featureCodes() {
 		if f.Feature == sipedge.FeatureVoicemail || f.Feature == sipedge.FeatureEcho && f.Code != "*44" {
 			t.Errorf("code %+v", f)
@@ -102,6 +106,7 @@ subnets = ["192.0.2.0/25"]
 		"emergency.webhook":       "[emergency]\nwebhook = \"ftp://x\"\n",
 		"feature_codes.echo":      "[feature_codes]\necho = \"43\"\n",
 		"feature_codes.sign-out":  "[feature_codes]\nsign-out = \"*55\"\n",
+		"feature_codes.pickup":    "[feature_codes]\npickup = \"*3\"\n",
 		"feature_codes.telegraph": "[feature_codes]\ntelegraph = \"*1\"\n",
 		"location[1].civic.town":  "[[location]]\nname = \"x\"\ncivic = { town = \"y\" }\n",
 		"location[1].latitude":    "[[location]]\nname = \"x\"\nlatitude = 1.0\n",

@@ -21,6 +21,7 @@ var DefaultCodes = []string{"*30", "*31", "*32", "*43", "*56", "*57", "*99"}
 type dialing struct {
 	Emergency []string
 	Codes     []string
+	PickUp    string // in front of an extension; empty: nobody picks up
 }
 
 // All is the emergency numbers and then the codes.

@@ -36,7 +36,7 @@ type keyView struct {
 
 // keyViews puts the keys of a phone in order behind those of its lines, and
 // leaves out what can't be written.
-func keyViews(keys []Key, lines int, lang string) []keyView {
+func keyViews(keys []Key, lines int, lang, pickUp string) []keyView {
 	taken := make(map[int]bool)
 	for n := 1; n <= lines; n++ {
 		taken[n] = true
@@ -46,7 +46,7 @@ func keyViews(keys []Key, lines int, lang string) []keyView {
 	var out []keyView
 	next := 1
 	for _, k := range keys {
-		v, ok := k.view(lang)
+		v, ok := k.view(lang, pickUp)
 		if !ok || len(out) == maxKeys {
 			continue
 		}
@@ -71,7 +71,7 @@ func wish(k Key) int {
 	return k.Position
 }
 
-func (k Key) view(lang string) (keyView, bool) {
+func (k Key) view(lang, pickUp string) (keyView, bool) {
 	v := keyView{Position: k.Position, Slot: max(1, int(k.Slot)), Value: k.Value}
 	word := ""
 	switch k.Kind {
@@ -82,8 +82,11 @@ func (k Key) view(lang string) (keyView, bool) {
 	case KeyPark:
 		v.Park = true
 	case KeyPickup:
+		if pickUp == "" {
+			return keyView{}, false
+		}
 		v.Pickup = true
-		v.Value = "**" + strings.TrimPrefix(k.Value, "**")
+		v.Value = pickUp + strings.TrimPrefix(k.Value, pickUp)
 	case KeySignIn, KeySignOut:
 		words := signInWords
 		if k.Kind == KeySignOut {

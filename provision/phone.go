@@ -150,6 +150,9 @@ type Site struct {
 	// Codes are the feature codes that go out without delay; nil means those
 	// of [DefaultCodes]. Codes that more digits follow wait for the timer.
 	Codes []string
+	// PickUp is the code that is dialled in front of an extension to answer what
+	// rings there. Empty: there is none.
+	PickUp string
 	// Voicemail is what the voicemail key dials. Empty: there is none, and
 	// phones do not ask for waiting messages.
 	Voicemail string

@@ -119,7 +119,7 @@ func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf fu
 			return view{}, false, err
 		}
 	}
-	d.Keys = keyViews(p.Keys, len(d.Accounts), spoken)
+	d.Keys = keyViews(p.Keys, len(d.Accounts), spoken, site.PickUp)
 	return d, english, nil
 }
 
@@ -180,7 +180,10 @@ func (v *view) dialing(site Site) error {
 			return fmt.Errorf("number %q: %w", n, ErrUnsafe)
 		}
 	}
-	v.Dial = dialing{Emergency: site.Emergency, Codes: codes}
+	if site.PickUp != "" && !dialable.MatchString(site.PickUp) {
+		return fmt.Errorf("code to pick up %q: %w", site.PickUp, ErrUnsafe)
+	}
+	v.Dial = dialing{Emergency: site.Emergency, Codes: codes, PickUp: site.PickUp}
 	if site.Voicemail != "" && !dialable.MatchString(site.Voicemail) {
 		return fmt.Errorf("voicemail %q: %w", site.Voicemail, ErrUnsafe)
 	}

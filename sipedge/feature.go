@@ -24,7 +24,17 @@ const (
 	FeaturePair         = "pair"     // speaks where to sign in, and the code for it
 	FeatureSignOut      = "sign-out" // ends the sign-in of this phone
 	FeatureVoicemail    = "voicemail"
+
+	// The next three get at calls of others. They are served before all others
+	// and by themselves.
+	FeaturePickUp   = "pickup"   // with an extension: answers what rings there
+	FeaturePark     = "park"     // as the target of a transfer; with a slot, else one's own extension
+	FeatureRetrieve = "retrieve" // with a slot, else one's own extension
 )
+
+// CallCodes are the features that get at calls of others. What follows their
+// codes is an extension or a slot, so no other code may begin with one of them.
+func CallCodes() []string { return []string{FeaturePickUp, FeaturePark, FeatureRetrieve} }
 
 // FeatureCode is what people dial for a feature: the code itself, such as
 // "*55", and behind it the argument, with or without a star between.
@@ -48,6 +58,10 @@ func DefaultFeatureCodes() []FeatureCode {
 		{"*56", FeaturePair},
 		{"*57", FeatureSignOut},
 		{"*99", FeatureVoicemail},
+		// Of the BroadWorks family: desk phones have them on their keys.
+		{"**", FeaturePickUp},
+		{"*68", FeaturePark},
+		{"*88", FeatureRetrieve},
 	}
 }
 
@@ -88,6 +102,25 @@ const (
 	echoLimit    = 10 * time.Minute
 	askLimit     = 4 // questions in one call
 )
+
+// code is what is dialled for a feature; empty: nothing.
+func (s *Server) code(feature string) string {
+	for _, f := range s.cfg.Codes {
+		if f.Feature == feature {
+			return f.Code
+		}
+	}
+	return ""
+}
+
+// cutCode takes the code of a feature off what was dialled.
+func (s *Server) cutCode(dialled, feature string) (rest string, ok bool) {
+	code := s.code(feature)
+	if code == "" {
+		return "", false
+	}
+	return strings.CutPrefix(dialled, code)
+}
 
 // matchCode finds the feature of a dialled string: the longest code counts. The
 // argument is what follows without the star between and the # at the end:

@@ -7,11 +7,11 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// parkSlot reads the target of a transfer that parks: *68 and the slot, which
+// parkSlot reads the target of a transfer that parks: the code and the slot, which
 // is any short number; without one it is the extension of who parks. ok is
 // false for other targets.
-func parkSlot(number, own string) (slot string, ok bool) {
-	slot, ok = strings.CutPrefix(digits(number), codePark)
+func (s *Server) parkSlot(number, own string) (slot string, ok bool) {
+	slot, ok = s.cutCode(digits(number), FeaturePark)
 	switch {
 	case !ok || strings.ContainsAny(slot, "*#+") || len(slot) > 8:
 		return "", false

@@ -6,14 +6,6 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// The codes that phones dial to get at calls of others. They are those of the
-// BroadWorks family, which desk phones have on their keys from the factory.
-const (
-	codePickUp   = "**"  // with an extension: answer what rings there
-	codePark     = "*68" // as the target of a transfer; with a slot, else one's own extension
-	codeRetrieve = "*88" // with a slot, else one's own extension
-)
-
 // service serves calls that come into another call: with Replaces, to pick
 // up, or to fetch what is parked. taken is false for all others.
 func (c *call) service() (taken bool, err error) {
@@ -24,10 +16,10 @@ func (c *call) service() (taken bool, err error) {
 		return false, nil
 	}
 	dialled := digits(dialledUser(c.r.Recipient))
-	if who, ok := strings.CutPrefix(dialled, codePickUp); ok && who != "" && !strings.ContainsAny(who, "*#") {
+	if who, ok := c.s.cutCode(dialled, FeaturePickUp); ok && who != "" && !strings.ContainsAny(who, "*#") {
 		return true, c.byPickUp(who)
 	}
-	if slot, ok := strings.CutPrefix(dialled, codeRetrieve); ok && !strings.ContainsAny(slot, "*#") {
+	if slot, ok := c.s.cutCode(dialled, FeatureRetrieve); ok && !strings.ContainsAny(slot, "*#") {
 		return true, c.byRetrieve(slot)
 	}
 	return false, nil

@@ -70,6 +70,32 @@ func TestDirectedPickup(t *testing.T) {
 	})
 }
 
+// The codes are those of the configuration, and one without a code is off.
+func TestCallCodesAreSet(t *testing.T) {
+	rig := newCallRig(t, false, func(c *ServerConfig) {
+		c.Codes = []FeatureCode{{"*7", FeaturePickUp}, {"*43", FeatureEcho}}
+	})
+	one, two, five := registered(t, rig, 1), registered(t, rig, 2), registered(t, rig, 5)
+	out := one.dial("102", one.sdp(""))
+	in := two.take()
+	in.ring()
+	one.response(180, sip.INVITE)
+	for _, number := range []string{"**102", "*8870"} {
+		refused := five.dial(number, five.sdp(""))
+		five.ackRefusal(refused.invite, five.response(404, sip.INVITE))
+	}
+	taken := five.dial("*7102", five.sdp(""))
+	taken.connected()
+	out.connected()
+	out.hangUp()
+	five.leaves()
+	two.send(two.reply(two.request(sip.CANCEL), 200, "OK", "", ""))
+	two.send(two.reply(in.taken, 487, "Request Terminated", in.tag(), ""))
+	if _, ok := rig.server.parkSlot("*6870", "102"); ok {
+		t.Error("a call can be parked though there is no code for it")
+	}
+}
+
 func TestPickupOfNothing(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,7 +140,7 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 	if cfg.Codes == nil {
 		s.cfg.Codes = DefaultFeatureCodes()
 	}
-	s.router = &Router{plan: plan, accounts: accounts, binding: ep.Location().Binding, codes: s.cfg.Codes}
+	s.router = &Router{plan: plan, accounts: accounts, binding: ep.Location().Binding, codes: slices.DeleteFunc(slices.Clone(s.cfg.Codes), func(f FeatureCode) bool { return slices.Contains(CallCodes(), f.Feature) })}
 	if uplink != nil {
 		s.router.gateway = uplink.Up
 		s.upstream = newUpstream(uplink, accounts, cfg.Register, cfg.Tick, s.log)

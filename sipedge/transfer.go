@@ -116,7 +116,7 @@ func (c *call) onRefer(in *inbound) {
 // blind rings at the target for who is passed on.
 func (c *call) blind(number string) {
 	t := c.transfer
-	if slot, ok := parkSlot(number, t.by.shown.Number); ok {
+	if slot, ok := c.s.parkSlot(number, t.by.shown.Number); ok {
 		c.park(slot)
 		return
 	}
