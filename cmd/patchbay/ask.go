@@ -56,6 +56,19 @@ func lines(ctx context.Context, args []string, out io.Writer) error {
 	return api.PrintLines(ctx, out, socket)
 }
 
+// line shows what happens to the calls for a line, or changes it.
+func line(ctx context.Context, args []string, out io.Writer) error {
+	const most = 8 // settings
+	rest, socket, err := socketFlags("line")(args, 1+most)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) == 0:
+		return errUsage
+	}
+	return api.PrintWish(ctx, out, socket, rest[0], rest[1:])
+}
+
 // phones lists the phones, or tells the story of one. The flags may stand
 // before or after the MAC address.
 func phones(ctx context.Context, args []string, out io.Writer) error {

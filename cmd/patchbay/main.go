@@ -39,6 +39,7 @@ var commands = []command{
 	{"actions", "", "show what phones are asked to do, and what became of it", actions},
 	{"audit", "[ABOUT]", "show who changed what", audit},
 	{"lines", "", "list the lines", lines},
+	{"line", "EXTENSION [KEY=VALUE...]", "show or change do not disturb and forwarding of a line", line},
 	{"calls", "[MAC]", "list the calls that have ended, and how they sounded", calls},
 	{"leases", "[TEXT]", "list who has which address", leases},
 	{"release", "IP", "end a lease", release},

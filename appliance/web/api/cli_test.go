@@ -48,6 +48,34 @@ func TestPrint(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what happens to calls", func(t *testing.T) {
+		socket := serve(t, newFake())
+		for _, tc := range []struct {
+			line     string
+			settings []string
+			want     string // in the output, or in the error
+			fails    bool
+		}{
+			{"201", nil, "FORWARD TO              102", false},
+			{"+49301234567", []string{"dnd=on", "forward=0301", "always=on", "after=30"}, "NOBODY ANSWERS AFTER    30 s", false},
+			{"7", []string{"forward="}, "NOBODY ANSWERS OR BUSY  off", false},
+			{"201", []string{"dnd=maybe"}, "dnd is on or off", true},
+			{"201", []string{"after=soon"}, "number of seconds", true},
+			{"201", []string{"after=500"}, "5 to 120", true},
+			{"201", []string{"music=on"}, "no setting", true},
+			{"999", nil, "no line has", true},
+		} {
+			var out bytes.Buffer
+			err := PrintWish(t.Context(), &out, socket, tc.line, tc.settings)
+			got := out.String()
+			if err != nil {
+				got = err.Error()
+			}
+			if (err != nil) != tc.fails || !strings.Contains(got, tc.want) {
+				t.Errorf("%s %v: %v\n%s", tc.line, tc.settings, err, got)
+			}
+		}
+	})
 	t.Run("phone that is not there", func(t *testing.T) {
 		if err := PrintPhone(t.Context(), &bytes.Buffer{}, serve(t, newFake()), other, false); !errors.Is(err, ErrNotFound) {
 			t.Errorf("error %v", err)
