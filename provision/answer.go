@@ -288,12 +288,13 @@ func (s *Server) suspect(q query, t sight) {
 // tell records one event. A phone that gets the same again and again within
 // seconds fills no story: the next event says how many times.
 func (s *Server) tell(m mac.Addr, q query, code story.Code, args story.Args) {
+	event := story.Event{Time: s.now(), Proto: q.door, Dir: story.In, Code: code, Args: args}
 	if code == story.Served || code == story.Unchanged {
-		skip, before := s.repeats.skip(repeatKey{m, args.File, args.Bytes, code}, q.since)
+		skip, before := s.repeats.skip(repeatKey{m, args.File, args.Bytes, code}, q.since, event)
 		if skip {
 			return
 		}
-		args.Total = before
+		event.Args.Total = before
 	}
-	s.record(m, story.Event{Time: s.now(), Proto: q.door, Dir: story.In, Code: code, Args: args})
+	s.record(m, event)
 }

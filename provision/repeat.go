@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -34,17 +35,41 @@ type repeated struct {
 	since   time.Time // of the stretch
 	times   int       // within it
 	skipped int       // not told yet
+	last    story.Event
+}
+
+// unsaid returns the last event of each stretch that has ended and of which
+// some were not told, with how many those were before it. With all, stretches
+// that go on are taken too.
+func (r *repeats) unsaid(now time.Time, all bool) map[repeatKey]story.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[repeatKey]story.Event)
+	for key, e := range r.seen {
+		over := now.Sub(e.since) > repeatTime
+		if e.skipped > 0 && (over || all) {
+			e.last.Args.Total = e.skipped - 1
+			out[key] = e.last
+			*e = repeated{since: now, times: repeatFree} // it may go on
+		} else if over {
+			delete(r.seen, key)
+		}
+	}
+	return out
 }
 
 // skip reports whether an event is not told, and for one that is how many were
 // not since the last.
-func (r *repeats) skip(key repeatKey, now time.Time) (skip bool, before int) {
+func (r *repeats) skip(key repeatKey, now time.Time, event story.Event) (skip bool, before int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.seen[key]
 	if e == nil {
-		if r.seen == nil || len(r.seen) >= repeatKeys {
+		if r.seen == nil {
 			r.seen = make(map[repeatKey]*repeated)
+		}
+		if len(r.seen) >= repeatKeys { // each second those are forgotten that ended
+			return false, 0
 		}
 		r.seen[key] = &repeated{since: now, times: 1}
 		return false, 0
@@ -59,7 +84,36 @@ func (r *repeats) skip(key repeatKey, now time.Time) (skip bool, before int) {
 	}
 	if e.times++; e.times > repeatFree {
 		e.skipped++
+		e.last = event
 		return true, 0
 	}
 	return false, 0
+}
+
+// teller tells what would stay untold when a phone stops asking. It is a task
+// of the server.
+type teller struct{ s *Server }
+
+// String names the task.
+func (teller) String() string { return "provision repeats" }
+
+// Run tells until the context ends, and then the rest.
+func (t teller) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			t.tell(true)
+			return nil
+		case <-tick.C:
+			t.tell(false)
+		}
+	}
+}
+
+func (t teller) tell(all bool) {
+	for key, e := range t.s.repeats.unsaid(t.s.now(), all) {
+		t.s.record(key.mac, e)
+	}
 }

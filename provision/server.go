@@ -138,9 +138,9 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	return s, nil
 }
 
-// Tasks returns one task for each socket.
+// Tasks returns one task for each socket, and one for the stories.
 func (s *Server) Tasks() []Task {
-	var tasks []Task
+	tasks := []Task{teller{s}}
 	for _, d := range slices.Concat(s.http, s.https) {
 		tasks = append(tasks, d)
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,19 +137,6 @@ func TestTFTPNonsense(t *testing.T) {
 		append(rrq(1, "y000000000028.cfg"), "blksize\x00"+strings.Repeat("0", 440)+"512\x00"...),
 		append(rrq(1, strings.Repeat("a", 60000)), 0),
 	}
-	if dir := os.Getenv("PATCHBAY_CORPORA"); dir != "" {
-		names, err := filepath.Glob(filepath.Join(dir, "tftp", "own", "*"))
-		if err != nil || len(names) == 0 {
-			t.Fatalf("no packets in %s: %v", dir, err)
-		}
-		for _, name := range names {
-			packet, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			packets = append(packets, packet)
-		}
-	}
 	for _, p := range packets {
 		if _, err := c.Write(p); err != nil {
 			t.Fatal(err)
@@ -155,6 +144,81 @@ func TestTFTPNonsense(t *testing.T) {
 	}
 	if file, fault := fetch(t, stranger, r.tftp, rrq(1, "y000000000028.cfg")); fault != "" || len(file) == 0 {
 		t.Errorf("after nonsense: %q %q", file, fault)
+	}
+}
+
+// TestTFTPCorpora sends each packet of a folder of nonsense that others keep,
+// which PATCHBAY_CORPORA names, and judges what comes back: nothing, or one
+// error in the form of RFC 1350 §5, and never more than one packet, since
+// whoever forges the address of somebody else would be a burden to that one.
+func TestTFTPCorpora(t *testing.T) {
+	dir := os.Getenv("PATCHBAY_CORPORA")
+	if dir == "" {
+		t.Skip("PATCHBAY_CORPORA is not set")
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "tftp", "*", "*"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no packets in %s: %v", dir, err)
+	}
+	r := newRig(t, true, nil)
+	r.stopClock()
+	var errs, silent atomic.Int64
+	var wg sync.WaitGroup
+	for i, name := range names {
+		packet, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			answers := replies(t, netip.AddrFrom4([4]byte{127, 2, byte(i >> 8), byte(i)}), r.tftp, packet)
+			// No file of these names can be had, so nothing is read or written.
+			for _, a := range answers {
+				if len(a) < 5 || len(a) > 516 || a[0] != 0 || a[1] != 5 || a[2] != 0 || a[3] > 8 || bytes.IndexByte(a[4:], 0) != len(a)-5 {
+					t.Errorf("%s is answered by % x", filepath.Base(name), a)
+				}
+			}
+			asks := len(packet) > 1 && packet[0] == 0 && (packet[1] == 1 || packet[1] == 2)
+			follows := len(packet) > 1 && packet[0] == 0 && (packet[1] == 3 || packet[1] == 4 || packet[1] == 6)
+			if len(answers) > 1 || len(answers) == 1 && !asks && !follows {
+				t.Errorf("%s has %d answers", filepath.Base(name), len(answers))
+			}
+			errs.Add(int64(len(answers)))
+			if len(answers) == 0 {
+				silent.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d packets: %d errors, %d without an answer", len(names), errs.Load(), silent.Load())
+	if errs.Load() < 40 {
+		t.Errorf("only %d were answered at all", errs.Load())
+	}
+	if file, fault := fetch(t, home(yealink), r.tftp, rrq(1, "y000000000028.cfg")); fault != "" || len(file) == 0 {
+		t.Errorf("after them: %q %q", file, fault)
+	}
+}
+
+// replies sends one packet and returns all that comes back within the time in
+// which the server would send it a second time.
+func replies(t *testing.T, from netip.Addr, server netip.AddrPort, packet []byte) (all [][]byte) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+	if err == nil {
+		defer c.Close()
+		_, err = c.WriteToUDPAddrPort(packet, server)
+	}
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	_ = c.SetReadDeadline(time.Now().Add(1500 * time.Millisecond))
+	for {
+		b := make([]byte, 2048)
+		n, err := c.Read(b)
+		if err != nil {
+			return all
+		}
+		all = append(all, b[:n])
 	}
 }
 
