@@ -268,7 +268,7 @@ func TestTicks(t *testing.T) {
 	for _, task := range r.Tasks() {
 		names = append(names, task.String())
 	}
-	if diff := cmp.Diff([]string{"provision http " + r.http.String(), "provision tftp " + r.tftp.String()}, names); diff != "" {
+	if diff := cmp.Diff([]string{"provision repeats", "provision http " + r.http.String(), "provision tftp " + r.tftp.String()}, names); diff != "" {
 		t.Error("(-want +got)\n" + diff)
 	}
 }
