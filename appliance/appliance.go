@@ -182,6 +182,10 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 	if a.directory, err = enrol.NewDirectory(ctx, a.db.Inventory(), a.tell, a.now); err != nil {
 		return err
 	}
+	if a.ports.by, err = a.db.Whereabouts().SwitchPorts(ctx); err != nil {
+		return err
+	}
+	a.ports.put = a.db.Whereabouts().PutSwitchPort
 	a.windows = provision.NewWindows(a.cfg.Provision.Window, a.now, a.record)
 	return a.restoreProvisioning(ctx)
 }
@@ -362,6 +366,10 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 		return err
 	}
 	cfg.Settings, cfg.Forward, cfg.Policy = a.settings, forwarding{a}, a.policyOf
+	if cfg.CallBacks, err = a.db.Whereabouts().CallBacks(ctx, a.now()); err != nil {
+		return err
+	}
+	cfg.CallBackStore = a.db.Whereabouts()
 	var uplink sipedge.Uplink
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink

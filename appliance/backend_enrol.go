@@ -70,6 +70,8 @@ func (b backend) Waiting(context.Context) ([]api.WaitingPhone, error) {
 // switchPorts remembers what switches wrote into the DHCP requests of phones
 // (option 82, RFC 3046): where each hangs.
 type switchPorts struct {
+	put func(m mac.Addr, circuit string) // keeps one over a restart; nil: nobody does
+
 	mu sync.Mutex
 	by map[mac.Addr]string
 }
@@ -83,8 +85,11 @@ func (s *switchPorts) note(m mac.Addr, circuit string) {
 	if s.by == nil {
 		s.by = map[mac.Addr]string{}
 	}
-	if _, known := s.by[m]; known || len(s.by) < enrol.MaxPhones {
+	if before, known := s.by[m]; before != circuit && (known || len(s.by) < enrol.MaxPhones) {
 		s.by[m] = circuit
+		if s.put != nil {
+			s.put(m, circuit)
+		}
 	}
 }
 

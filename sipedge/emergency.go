@@ -67,10 +67,17 @@ const onSiteRing = 90 * time.Second
 
 var errPreempted = &StatusError{Status: 503, Phrase: "Ended For An Emergency Call", Reason: story.Preempted}
 
-// callBack is a phone that called for help.
-type callBack struct {
-	account mac.Account
-	until   time.Time
+// CallBack is a phone that called for help: calls to the number ring there
+// until then.
+type CallBack struct {
+	Number  string // in the form of the dial plan
+	Account mac.Account
+	Until   time.Time
+}
+
+// CallBackStore keeps them over a restart. PutCallBack must not block.
+type CallBackStore interface {
+	PutCallBack(CallBack)
 }
 
 // isEmergency says whether an INVITE calls for help: then nothing is asked.
@@ -280,13 +287,17 @@ func (s *Server) rememberCallBack(shown, own string, a mac.Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n, b := range s.callBacks {
-		if now.After(b.until) {
+		if now.After(b.Until) {
 			delete(s.callBacks, n)
 		}
 	}
 	for _, n := range []string{shown, own} {
 		if n = s.router.plan.Read(n).Number; n != "" {
-			s.callBacks[n] = callBack{a, now.Add(callBackTime)}
+			b := CallBack{n, a, now.Add(callBackTime)}
+			s.callBacks[n] = b
+			if s.cfg.CallBackStore != nil {
+				s.cfg.CallBackStore.PutCallBack(b)
+			}
 		}
 	}
 }
@@ -299,23 +310,23 @@ func (c *call) calledBack() bool {
 		c.s.router.plan.Read(c.route.Line.Number).Number,
 	}
 	c.s.mu.Lock()
-	var back callBack
+	var back CallBack
 	for _, n := range numbers {
-		if b, ok := c.s.callBacks[n]; ok && n != "" && !c.s.now().After(b.until) {
+		if b, ok := c.s.callBacks[n]; ok && n != "" && !c.s.now().After(b.Until) {
 			back = b
 			break
 		}
 	}
 	c.s.mu.Unlock()
-	b, ok := c.s.router.binding(back.account)
-	if back.account.MAC.IsZero() || !ok || b.FlowLost {
+	b, ok := c.s.router.binding(back.Account)
+	if back.Account.MAC.IsZero() || !ok || b.FlowLost {
 		return false
 	}
 	c.route.Targets, c.route.CallBack = []Binding{b}, true
-	if id, ok := c.s.accounts.Account(back.account); ok && c.route.Line.ID == 0 {
+	if id, ok := c.s.accounts.Account(back.Account); ok && c.route.Line.ID == 0 {
 		c.route.Line, _ = c.s.router.line(id)
 	}
-	c.log.Warn("call back to a phone that called for help", "account", back.account.String())
+	c.log.Warn("call back to a phone that called for help", "account", back.Account.String())
 	return true
 }
 

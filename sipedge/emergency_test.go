@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/go-cmp/cmp"
@@ -238,6 +239,52 @@ func TestCallBackPastDoNotDisturb(t *testing.T) {
 	back.hangUp()
 	four.send(four.reply(four.request(sip.BYE), 200, "OK", "", ""))
 	rig.ended(3)
+}
+
+// keptCallBacks is what a store would keep.
+type keptCallBacks struct {
+	mu  sync.Mutex
+	all []CallBack
+}
+
+func (k *keptCallBacks) PutCallBack(b CallBack) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all = append(k.all, b)
+}
+
+// The box restarts between the call for help and the call back.
+func TestCallBackAfterRestart(t *testing.T) {
+	kept := &keptCallBacks{}
+	rig, _ := helpRig(t, true, func(c *ServerConfig) { c.CallBackStore = kept })
+	audio := newSecureAudio(t, rig.gw)
+	four := newPhoneAgent(t, rig, "udp", 4)
+	four.register(rig.ep.Addrs()[0])
+	out := four.dial("112", four.sdp(""))
+	rig.gw.take().answer(audio.sdp(1))
+	out.connected()
+	out.hangUp()
+	rig.gw.send(rig.gw.reply(rig.gw.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+
+	kept.mu.Lock()
+	before := kept.all
+	kept.mu.Unlock()
+	rig, _ = helpRig(t, true, func(c *ServerConfig) { c.CallBacks = before })
+	two, four := newPhoneAgent(t, rig, "udp", 2), newPhoneAgent(t, rig, "udp", 4) // of one line
+	two.register(rig.ep.Addrs()[0])
+	four.register(rig.ep.Addrs()[0])
+	back := rig.gw.invite("+4930123452", newSecureAudio(t, rig.gw).sdp(1))
+	ringing := four.take()
+	if h := ringing.taken.GetHeader("Priority"); h == nil || h.Value() != "psap-callback" {
+		t.Errorf("priority of the call back: %v", h)
+	}
+	ringing.answer(four.sdp(""))
+	two.quiet(50*time.Millisecond, "the call of the other phone of the line", func(m sip.Message) bool { return strings.HasPrefix(m.String(), "INVITE") })
+	back.connected()
+	back.hangUp()
+	four.send(four.reply(four.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
 }
 
 func TestEmergencyByTrunk(t *testing.T) {

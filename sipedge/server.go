@@ -31,14 +31,16 @@ type ServerConfig struct {
 	Now         func() time.Time // nil means time.Now
 	Tick        func()           // called at least every 2 s while all loops live; may be nil
 
-	Codes     []FeatureCode         // what people dial for features; nil: [DefaultFeatureCodes]
-	Features  FeatureCodes          // serves those that are not the server's own; nil: they are refused
-	Settings  *Settings             // of lines, for do not disturb and forwarding; nil: there are none
-	Policy    func(Line) LinePolicy // of a line, or of the site for the zero Line; nil: everything is allowed
-	Emergency EmergencyConfig
-	Trunk     TrunkConfig              // fallback; the zero value is none
-	Prompts   Prompts                  // nil: calls are refused without a word
-	Language  func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
+	Codes         []FeatureCode         // what people dial for features; nil: [DefaultFeatureCodes]
+	Features      FeatureCodes          // serves those that are not the server's own; nil: they are refused
+	Settings      *Settings             // of lines, for do not disturb and forwarding; nil: there are none
+	Policy        func(Line) LinePolicy // of a line, or of the site for the zero Line; nil: everything is allowed
+	Emergency     EmergencyConfig
+	CallBacks     []CallBack               // of before a restart
+	CallBackStore CallBackStore            // nil: they are forgotten
+	Trunk         TrunkConfig              // fallback; the zero value is none
+	Prompts       Prompts                  // nil: calls are refused without a word
+	Language      func(mac.Account) string // in which a phone is spoken to, ISO 639-1; nil: English
 }
 
 // drainLimit is how long calls have for their end when the task ends.
@@ -98,7 +100,7 @@ type Server struct {
 	draining  bool
 	calls     map[string]*call
 	dialogs   map[dialogKey]*leg
-	callBacks map[string]callBack // by number
+	callBacks map[string]CallBack // by number
 	parked    map[string]*call    // by slot
 	began     int                 // calls since the start
 	movedOn   int                 // of these, calls that came into another one
@@ -134,7 +136,10 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 		cfg: cfg, ep: ep, accounts: accounts, uplink: uplink, store: calls, record: record,
 		log: log.With("component", "sip"), now: cfg.Now, times: usualTimes,
 		calls: make(map[string]*call), dialogs: make(map[dialogKey]*leg), parked: make(map[string]*call),
-		callBacks: make(map[string]callBack),
+		callBacks: make(map[string]CallBack),
+	}
+	for _, b := range cfg.CallBacks {
+		s.callBacks[b.Number] = b
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Codes == nil {

@@ -239,3 +239,35 @@ func TestCallsAreBounded(t *testing.T) {
 		t.Errorf("%d rows, %d of the oldest, %v; want %d and 0", rows, oldest, err, callsKept)
 	}
 }
+
+// Who is called back, and where phones hang, is known after a restart.
+func TestWhereabouts(t *testing.T) {
+	db := fresh(t)
+	w := db.Whereabouts()
+	now := time.Now().Truncate(time.Microsecond)
+	help := mac.Account{MAC: phoneMAC(1), Slot: 2}
+	w.PutCallBack(sipedge.CallBack{Number: "+49301", Account: help, Until: now.Add(time.Minute)})
+	w.PutCallBack(sipedge.CallBack{Number: "+49301", Account: help, Until: now.Add(time.Hour)})
+	w.PutCallBack(sipedge.CallBack{Number: "+49302", Account: help, Until: now.Add(-time.Second)})
+	w.PutSwitchPort(phoneMAC(1), "sw1 port 7")
+	w.PutSwitchPort(phoneMAC(1), "sw1 port 8")
+	w.PutSwitchPort(phoneMAC(2), "0003")
+	if err := db.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := open2(t, db).Whereabouts()
+	backs, err := again.CallBacks(t.Context(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(backs) != 1 || backs[0].Account != help || !backs[0].Until.Equal(now.Add(time.Hour)) {
+		t.Errorf("call-backs after a restart: %+v", backs)
+	}
+	ports, err := again.SwitchPorts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[mac.Addr]string{phoneMAC(1): "sw1 port 8", phoneMAC(2): "0003"}, ports); diff != "" {
+		t.Errorf("switch ports after a restart (-want +got):\n%s", diff)
+	}
+}

@@ -33,12 +33,13 @@ type DB struct {
 	read *sql.DB // read-only
 	*writer
 
-	leases    *Leases
-	bindings  *Bindings
-	calls     *Calls
-	story     *Story
-	inventory *Inventory
-	settings  *Settings
+	leases      *Leases
+	bindings    *Bindings
+	whereabouts *Whereabouts
+	calls       *Calls
+	story       *Story
+	inventory   *Inventory
+	settings    *Settings
 
 	provisioning *Provisioning
 }
@@ -141,7 +142,7 @@ func (db *DB) tables(ctx context.Context) (err error) {
 		return err
 	}
 	db.leases = &Leases{db}
-	db.bindings = newBindings(db)
+	db.bindings, db.whereabouts = newBindings(db), newWhereabouts(db)
 	db.provisioning = &Provisioning{db: db, behind: make(map[[2]string]string)}
 	db.calls = &Calls{db: db}
 	db.inventory = newInventory(db)

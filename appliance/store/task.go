@@ -93,10 +93,10 @@ func (db *DB) flushLogged() {
 
 // flush writes all that is behind now. What fails stays behind, bounded.
 func (db *DB) flush(ctx context.Context) error {
-	return errors.Join(db.bindings.flush(ctx), db.provisioning.flush(ctx), db.inventory.flush(ctx), db.calls.flush(ctx), db.story.flush(ctx))
+	return errors.Join(db.bindings.flush(ctx), db.whereabouts.flush(ctx), db.provisioning.flush(ctx), db.inventory.flush(ctx), db.calls.flush(ctx), db.story.flush(ctx))
 }
 
 // tidy removes the rows that are too many or too old.
 func (db *DB) tidy(ctx context.Context) error {
-	return errors.Join(db.bindings.tidy(ctx), db.calls.tidy(ctx), db.story.tidy(ctx))
+	return errors.Join(db.bindings.tidy(ctx), db.whereabouts.tidy(ctx), db.calls.tidy(ctx), db.story.tidy(ctx))
 }
