@@ -134,6 +134,7 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 		RTPFirst: c.Media.FirstPort, RTPLast: c.Media.LastPort,
 		TLSPort: c.SIP.TLSPort, Resync: c.Provision.Resync, Web: provision.Web(c.Provision.PhonePages), Voicemail: c.Provision.Voicemail,
 		VoiceDSCP: c.Provision.VoiceDSCP, SignalDSCP: c.Provision.SignalDSCP, SRTP: provision.Policy(c.SIP.SRTP),
+		LLDP: c.Provision.LLDP,
 	}
 	s.Codes, s.PickUp = c.phoneCodes()
 	for _, g := range c.Provision.Paging {
@@ -143,7 +144,10 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 		if l.Address != local {
 			continue
 		}
-		s.Language = c.language(l)
+		s.Language, s.Failover, s.VLAN = c.language(l), l.Failover, uint16(l.VoiceVLAN)
+		if l.VLANPriority != nil {
+			s.VLANPriority = uint8(*l.VLANPriority)
+		}
 		if len(l.NTP) > 0 {
 			s.NTP = l.NTP[0]
 		}

@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,9 @@ type LANOptions struct {
 	SIPServers   []string `toml:"sip_servers"`   // option 120; empty: the box
 	VoiceVLAN    int      `toml:"voice_vlan"`    // VLAN that phones found here are sent to; 0: none
 	VLANPriority *int     `toml:"vlan_priority"` // 802.1p
+	// Failover is a second box that phones here turn to when this one is
+	// silent; it must know them, and have the same ports. Zero: there is none.
+	Failover netip.Addr `toml:"failover"`
 }
 
 // DHCPRule is one [[dhcp_rule]]: what a class of clients is told.
@@ -106,6 +110,7 @@ func (c *Config) validateRules(v *faults) {
 // validateOptions judges [LANOptions].
 func (l *LAN) validateOptions(v *faults, at string) {
 	v.check(l.Language == "" || slices.Contains(Languages, l.Language), at+"language", l.Language, "write one of "+strings.Join(Languages, ", ")+", or leave it out")
+	v.check(!l.Failover.IsValid() || l.Failover.Is4() && l.Failover != l.Address, at+"failover", l.Failover.String(), "write the IPv4 address of the other box")
 	v.check(l.VoiceVLAN >= 0 && l.VoiceVLAN <= 4094, at+"voice_vlan", strconv.Itoa(l.VoiceVLAN), "write a VLAN from 1 to 4094, or leave it out")
 	if p := l.VLANPriority; p != nil {
 		v.check(*p >= 0 && *p <= 7, at+"vlan_priority", strconv.Itoa(*p), "write a priority from 0 to 7")

@@ -19,6 +19,8 @@ func TestDHCPConfigFaults(t *testing.T) {
 		{"language", lanText + "language = \"xx\"\n", `lan[1].language = "xx": write one of en`},
 		{"VLAN", lanText + "voice_vlan = 4095\n", `lan[1].voice_vlan = "4095": write a VLAN from 1 to 4094`},
 		{"priority", lanText + "voice_vlan = 5\nvlan_priority = 8\n", `vlan_priority = "8": write a priority from 0 to 7`},
+		{"box that stands in for itself", lanText + "failover = \"192.0.2.1\"\n", `lan[1].failover = "192.0.2.1": write the IPv4 address of the other box`},
+		{"LLDP", lanText + "[provision]\nlldp = \"maybe\"\n", `provision.lldp = "maybe": write "on" or "off"`},
 		{"priority alone", lanText + "vlan_priority = 5\n", `set voice_vlan too`},
 		{"SIP servers", lanText + "sip_servers = [\"192.0.2.1\", \"a.example\"]\n", `lan[1].sip_servers: SIP servers: write addresses only or names only`},
 		{"rule for nobody", rule + "suppress = [66]\n", `dhcp_rule: rule 1: not a good rule: nothing to match`},
@@ -94,6 +96,26 @@ func TestPhoneOptionsOfLAN(t *testing.T) {
 	}
 	if got := cfg.site(cfg.LANs[0].Address, nil).Language; got != "de" {
 		t.Errorf("language of the site %q", got)
+	}
+}
+
+// TestSiteOfPhones: what the file says of a network stands in the
+// configuration of the phones there, and in no other.
+func TestSiteOfPhones(t *testing.T) {
+	cfg, err := ParseConfig(lanText + "voice_vlan = 100\nvlan_priority = 5\nfailover = \"192.0.2.2\"\n" +
+		"[[lan]]\ninterface = \"eth2\"\naddress = \"198.51.100.1\"\nsubnet = \"198.51.100.0/24\"\n[provision]\nlldp = \"off\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := cfg.site(cfg.LANs[0].Address, nil), cfg.site(cfg.LANs[1].Address, nil)
+	if first.VLAN != 100 || first.VLANPriority != 5 || first.Failover.String() != "192.0.2.2" || first.LLDP != "off" {
+		t.Errorf("the first network: %+v", first)
+	}
+	if second.VLAN != 0 || second.Failover.IsValid() || second.LLDP != "off" {
+		t.Errorf("the second network: %+v", second)
+	}
+	if len(first.Codes) == 0 || first.PickUp != "**" {
+		t.Errorf("codes %v, pick up %q", first.Codes, first.PickUp)
 	}
 }
 

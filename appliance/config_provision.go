@@ -31,6 +31,7 @@ type Provision struct {
 
 	Resync     time.Duration `toml:"resync"`      // how often phones look for a new configuration
 	PhonePages string        `toml:"phone_pages"` // "off", "http", "https"; empty: as the phone has it
+	LLDP       string        `toml:"lldp"`        // "on" or "off"; empty: as the phone has it
 	VoiceDSCP  uint8         `toml:"dscp_voice"`  // 0: as the phone has it
 	SignalDSCP uint8         `toml:"dscp_signal"`
 	Voicemail  string        `toml:"voicemail"` // what the voicemail key dials; empty: none
@@ -46,6 +47,7 @@ func (p *Provision) validate(v *faults) {
 		_, err := provision.ParseUpstream(p.Upstream)
 		v.check(err == nil, "provision.upstream", p.Upstream, "write an address such as http://192.0.2.9/, or one of "+strings.Join(provision.Presets(), ", "))
 	}
+	v.check(p.LLDP == "" || p.LLDP == "on" || p.LLDP == "off", "provision.lldp", p.LLDP, `write "on" or "off", or leave it out`)
 	v.check(tlsVersions[p.TLSMin] != 0, "provision.tls_min", p.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)
 	for _, name := range p.TLSSuites {
 		_, ok := provision.SuiteByName(name)

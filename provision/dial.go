@@ -9,12 +9,6 @@ import (
 // dialable is a number that may stand in a digit map as it is.
 var dialable = regexp.MustCompile(`^[0-9*#]{1,16}$`)
 
-// DefaultCodes are the feature codes that nothing may follow, so they go out
-// without delay: do not disturb on and off, no forwarding, echo test, sign in,
-// sign out, voicemail. Those that digits may follow (*33 to *35, *55, *68, **)
-// wait for the timer.
-var DefaultCodes = []string{"*30", "*31", "*32", "*43", "*56", "*57", "*99"}
-
 // dialing is what a digit map is made from: numbers that go out without
 // delay. Everything else may be dialled and goes out after a pause, and no
 // code is left to the phone itself.

@@ -36,7 +36,6 @@ func TestRenderRefuses(t *testing.T) {
 		{"firmware version that is a tag", func(p *Phone, _ *Site) { p.Image = Image{"a.bin", `1"/>`} }},
 		{"code that is a pattern", func(_ *Phone, s *Site) { s.Codes = []string{"*5[5-7]"} }},
 		{"voicemail that is a name", func(_ *Phone, s *Site) { s.Voicemail = "sip:evil@example.com" }},
-		{"music that is a tag", func(_ *Phone, s *Site) { s.Music = "<x>" }},
 		{"unicast announcements", func(_ *Phone, s *Site) {
 			s.Paging = []PagingGroup{{"x", netip.MustParseAddrPort("192.0.2.9:5004")}}
 		}},

@@ -196,7 +196,7 @@ func berlin() Site {
 	return Site{
 		Name: "Head office", Server: netip.MustParseAddr("192.0.2.1"), HTTPPort: 80, SIPPort: 5060,
 		Transport: "udp", NTP: netip.MustParseAddr("192.0.2.1"), TimeZone: "Europe/Berlin", Country: "DE",
-		Language: "en", Emergency: []string{"112", "110"}, PickUp: "**", Expires: 10 * time.Minute, RTPFirst: 20000, RTPLast: 29999,
+		Language: "en", Emergency: []string{"112", "110"}, Codes: []string{"*30", "*31", "*32", "*43", "*56", "*57", "*99"}, PickUp: "**", Expires: 10 * time.Minute, RTPFirst: 20000, RTPLast: 29999,
 	}
 }
 

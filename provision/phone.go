@@ -147,8 +147,8 @@ type Site struct {
 	Language  string     // ISO 639-1
 	Emergency []string   // numbers that go out without delay
 	Expires   time.Duration
-	// Codes are the feature codes that go out without delay; nil means those
-	// of [DefaultCodes]. Codes that more digits follow wait for the timer.
+	// Codes are the feature codes that go out without delay, since nothing may
+	// follow them. Codes that more digits follow wait for the timer.
 	Codes []string
 	// PickUp is the code that is dialled in front of an extension to answer what
 	// rings there. Empty: there is none.
@@ -156,7 +156,6 @@ type Site struct {
 	// Voicemail is what the voicemail key dials. Empty: there is none, and
 	// phones do not ask for waiting messages.
 	Voicemail string
-	Music     string // user part of the music on hold at the box; empty: phones play none
 	Paging    []PagingGroup
 	Web       Web
 	// VoiceDSCP and SignalDSCP mark packets (RFC 2474), 0 to 63; 0 says nothing.

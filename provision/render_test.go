@@ -28,7 +28,7 @@ type golden struct {
 
 // full says everything that a site and a phone can say.
 func full(p *Phone, s *Site) {
-	s.Failover, s.SRTP, s.Voicemail, s.Music = netip.MustParseAddr("192.0.2.2"), Optional, "*99", "music"
+	s.Failover, s.SRTP, s.Voicemail = netip.MustParseAddr("192.0.2.2"), Optional, "*99"
 	s.Paging = []PagingGroup{{"Hall", netip.MustParseAddrPort("239.255.0.1:5004")}, {"", netip.MustParseAddrPort("239.255.0.2:5006")}}
 	s.Web, s.VoiceDSCP, s.SignalDSCP, s.VLAN, s.VLANPriority, s.LLDP, s.Resync = WebHTTPS, 46, 24, 100, 5, "on", 12*time.Hour
 	if p.MAC.IsZero() {

@@ -51,7 +51,6 @@ type view struct {
 	USLaw           bool // G.711 μ-law first
 	Dial            dialing
 	Voicemail       string
-	Music           string
 	Paging          []pagingView
 	Web             Web
 
@@ -146,10 +145,6 @@ func (v *view) sip(site Site) error {
 	if usable(site.Failover) {
 		v.Failover = site.Failover.String()
 	}
-	if site.Music != "" && !credential.MatchString(site.Music) {
-		return fmt.Errorf("music on hold %q: %w", site.Music, ErrUnsafe)
-	}
-	v.Music = site.Music
 	return nil
 }
 
@@ -171,11 +166,7 @@ func (v *view) time(site Site, clockOf func(string) (clock, error)) error {
 
 // dialing checks all that can be dialled.
 func (v *view) dialing(site Site) error {
-	codes := site.Codes
-	if codes == nil {
-		codes = DefaultCodes
-	}
-	for _, n := range slices.Concat(site.Emergency, codes) {
+	for _, n := range slices.Concat(site.Emergency, site.Codes) {
 		if !dialable.MatchString(n) {
 			return fmt.Errorf("number %q: %w", n, ErrUnsafe)
 		}
@@ -183,7 +174,7 @@ func (v *view) dialing(site Site) error {
 	if site.PickUp != "" && !dialable.MatchString(site.PickUp) {
 		return fmt.Errorf("code to pick up %q: %w", site.PickUp, ErrUnsafe)
 	}
-	v.Dial = dialing{Emergency: site.Emergency, Codes: codes, PickUp: site.PickUp}
+	v.Dial = dialing{Emergency: site.Emergency, Codes: site.Codes, PickUp: site.PickUp}
 	if site.Voicemail != "" && !dialable.MatchString(site.Voicemail) {
 		return fmt.Errorf("voicemail %q: %w", site.Voicemail, ErrUnsafe)
 	}
