@@ -86,6 +86,7 @@ type Appliance struct {
 	control   *api.Unix
 	watchdog  *systemd.Watchdog
 	ca        *authority
+	phonesCA  *authority
 
 	emergency []string      // numbers of the country
 	siteLine  int64         // id of the line that the configuration sets; 0: none
@@ -164,7 +165,10 @@ func (a *Appliance) openStore(ctx context.Context) error {
 		return fault(err)
 	}
 	a.closers = append(a.closers, a.db.Close)
-	a.ca, err = loadAuthority(dir, a.cfg.Box.Name)
+	if a.ca, err = pageAuthority(dir, a.cfg.Box.Name); err != nil {
+		return err
+	}
+	a.phonesCA, err = phonesAuthority(dir, a.cfg.Box.Name)
 	return err
 }
 

@@ -30,18 +30,29 @@ const (
 	leafLife = 800 * 24 * time.Hour
 )
 
-// authority is the box's own CA, kept in the state directory.
+// authority is a CA of the box, kept in the state directory.
 type authority struct {
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
 }
 
-// loadAuthority reads the CA, or makes it at first start.
-func loadAuthority(dir, box string) (*authority, error) {
-	certFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
+// pageAuthority reads the CA of the page, or makes it at first start.
+func pageAuthority(dir, box string) (*authority, error) {
+	return loadAuthority(filepath.Join(dir, "ca"), box+" local CA", ecdsaKey)
+}
+
+// phonesAuthority is the CA of what phones connect to. All of it is RSA, since
+// old phones know nothing else and have to verify the whole chain.
+func phonesAuthority(dir, box string) (*authority, error) {
+	return loadAuthority(filepath.Join(dir, "phones-ca"), box+" CA for phones", rsaKey)
+}
+
+// loadAuthority reads a CA from file.crt and file.key, or makes it.
+func loadAuthority(file, name string, newKey func() (crypto.Signer, error)) (*authority, error) {
+	certFile, keyFile := file+".crt", file+".key"
 	certPEM, err := os.ReadFile(certFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeAuthority(certFile, keyFile, box)
+		return makeAuthority(certFile, keyFile, name, newKey)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the box's CA: %w", err)
@@ -54,21 +65,17 @@ func loadAuthority(dir, box string) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s and %s do not fit together: %w; restore them from a backup, or remove both for a new CA", certFile, keyFile, err)
 	}
-	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("%s: want an ECDSA key", keyFile)
-	}
-	return &authority{cert: pair.Leaf, key: key}, nil
+	return &authority{cert: pair.Leaf, key: pair.PrivateKey.(crypto.Signer)}, nil // every key that X509KeyPair takes is one
 }
 
-func makeAuthority(certFile, keyFile, box string) (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func makeAuthority(certFile, keyFile, name string, newKey func() (crypto.Signer, error)) (*authority, error) {
+	key, err := newKey()
 	if err != nil {
 		return nil, fmt.Errorf("make the key of the box's CA: %w", err)
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
-		Subject:               pkix.Name{CommonName: box + " local CA", Organization: []string{"Patchbay"}},
+		Subject:               pkix.Name{CommonName: name, Organization: []string{"Patchbay"}},
 		NotBefore:             notBefore,
 		NotAfter:              notBefore.AddDate(caYears, 0, 0),
 		IsCA:                  true,
@@ -131,6 +138,8 @@ func (a *authority) kept(file string, now time.Time, names []string, addrs []net
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	return pair, writeDurably(file, text)
 }
+
+func rsaKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }
 
 func ecdsaKey() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 

@@ -10,11 +10,11 @@ import (
 
 func TestAuthorityStaysAndSignsTheLeaf(t *testing.T) {
 	dir := t.TempDir()
-	first, err := loadAuthority(dir, "patchbay")
+	first, err := pageAuthority(dir, "patchbay")
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := loadAuthority(dir, "patchbay")
+	again, err := pageAuthority(dir, "patchbay")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestAuthorityStaysAndSignsTheLeaf(t *testing.T) {
 
 func TestPageCertificateIsKeptWhileItFits(t *testing.T) {
 	dir := t.TempDir()
-	ca, err := loadAuthority(dir, "patchbay")
+	ca, err := pageAuthority(dir, "patchbay")
 	if err != nil {
 		t.Fatal(err)
 	}

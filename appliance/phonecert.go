@@ -1,9 +1,6 @@
 package appliance
 
 import (
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"fmt"
 	"path/filepath"
@@ -21,13 +18,13 @@ var tlsVersions = map[string]uint16{
 // Old phones know no elliptic curves: they get a certificate with an RSA key.
 func (a *Appliance) phoneTLS() (*tls.Config, error) {
 	names, addrs := a.hosts()
-	cert, err := a.ca.kept(filepath.Join(a.cfg.Box.State, "sip.pem"), a.now(), names, addrs, ecdsaKey)
+	cert, err := a.phonesCA.kept(filepath.Join(a.cfg.Box.State, "sip.pem"), a.now(), names, addrs, ecdsaKey)
 	if err != nil {
 		return nil, fmt.Errorf("certificate for phones: %w", err)
 	}
 	certs := []tls.Certificate{cert}
 	if a.cfg.SIP.TLSOld {
-		rsaCert, err := a.ca.kept(filepath.Join(a.cfg.Box.State, "sip-rsa.pem"), a.now(), names, addrs, rsaKey)
+		rsaCert, err := a.phonesCA.kept(filepath.Join(a.cfg.Box.State, "sip-rsa.pem"), a.now(), names, addrs, rsaKey)
 		if err != nil {
 			return nil, fmt.Errorf("certificate for old phones: %w", err)
 		}
@@ -35,5 +32,3 @@ func (a *Appliance) phoneTLS() (*tls.Config, error) {
 	}
 	return sipedge.PhoneTLS(tlsVersions[a.cfg.SIP.TLSMin], a.cfg.SIP.TLSOld, certs...), nil
 }
-
-func rsaKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }

@@ -134,7 +134,7 @@ func (a *Appliance) buildProvision(context.Context) error {
 	if a.doors.roots, err = provision.ReadRoots(a.cfg.vendorRoots()); err != nil {
 		return fmt.Errorf("provision.vendor_roots: %w; remove what is no certificate", err)
 	}
-	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.ca.cert.Raw}))
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.phonesCA.cert.Raw}))
 	cfg := provision.Config{
 		Site: func(local netip.Addr) provision.Site {
 			site := a.cfg.site(local, a.emergency)
@@ -215,7 +215,7 @@ func (a *Appliance) phonesTLS() *provision.TLS {
 // processor takes seconds for it.
 func (a *Appliance) phonesCertificate() (*tls.Certificate, error) {
 	names, addrs := a.hosts()
-	cert, err := a.ca.kept(filepath.Join(a.cfg.Box.State, "provision-rsa.pem"), a.now(), names, addrs, rsaKey)
+	cert, err := a.phonesCA.kept(filepath.Join(a.cfg.Box.State, "provision-rsa.pem"), a.now(), names, addrs, rsaKey)
 	if err != nil {
 		return nil, fmt.Errorf("certificate for phones: %w", err)
 	}

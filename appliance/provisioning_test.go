@@ -30,7 +30,7 @@ func pairPEM(t *testing.T, ca *authority, name string, now time.Time) []byte {
 // after a restart; what can't be used changes nothing.
 func TestPublicCertificate(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	ca, err := loadAuthority(dir, "box")
+	ca, err := pageAuthority(dir, "box")
 	if err != nil {
 		t.Fatal(err)
 	}
