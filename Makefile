@@ -50,6 +50,7 @@ check:
 lab: bin/patchbay
 	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -skip Corpora -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
 	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -run '^TestSipp$$' -timeout 5m ./sipedge 2>&1 | $(COUNT)
+	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 2m ./appliance/switchport 2>&1 | $(COUNT)
 	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -run '^TestFleet$$' -timeout 5m ./cmd/patchbay 2>&1 | $(COUNT)
 
 # Root; Kea, dnsmasq, perfdhcp and strace (.ci/packages-bench). The machine

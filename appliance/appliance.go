@@ -20,6 +20,7 @@ import (
 	"patchbay/appliance/mdns"
 	"patchbay/appliance/store"
 	"patchbay/appliance/story"
+	"patchbay/appliance/switchport"
 	"patchbay/appliance/web"
 	"patchbay/appliance/web/api"
 	"patchbay/dhcp"
@@ -94,6 +95,7 @@ type Appliance struct {
 	ever      accountSet
 	sources   sources
 	ports     switchPorts
+	switches  *switchport.Finder // nil: there are none to ask
 	pairings  *enrol.Pairings
 	ownPage   *enrol.OwnPage     // nil: users sign in elsewhere
 	remote    *enrol.RemoteLines // nil: lines are in the local directory
@@ -190,6 +192,9 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 		return err
 	}
 	a.ports.put = a.db.Whereabouts().PutSwitchPort
+	if err = a.buildSwitches(); err != nil {
+		return err
+	}
 	a.windows = provision.NewWindows(a.cfg.Provision.Window, a.now, a.record)
 	return a.restoreProvisioning(ctx)
 }
@@ -537,6 +542,9 @@ func (a *Appliance) tasks() (front, base []Task) {
 	front = append(front, a.page, a.control)
 	for _, t := range a.sip.Tasks() {
 		front = append(front, t)
+	}
+	if a.switches != nil {
+		front = append(front, a.switches)
 	}
 	front = append(front, &lineSync{a}, a.arrivals, a.desk)
 	if a.remote != nil {

@@ -136,6 +136,9 @@ func (b backend) condition() condition {
 	}
 	c.onSite = len(a.cfg.Emergency.OnSite) > 0
 	c.deaf = a.deaf()
+	if a.switches != nil {
+		c.silentSwitches = a.switches.Faults()
+	}
 	c.stolen = a.sources.stolen(a.now())
 	c.walks, c.noHTTPS = a.provision.Walks(), a.doors.noHTTPS
 	stats := a.db.Stats()

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (b backend) Waiting(context.Context) ([]api.WaitingPhone, error) {
 			continue
 		}
 		w := api.WaitingPhone{
-			MAC: p.MAC, Vendor: p.Vendor, Model: p.Model, Firmware: p.Firmware, IP: p.IP, SwitchPort: b.a.ports.of(p.MAC), Since: p.FirstSeen,
+			MAC: p.MAC, Vendor: p.Vendor, Model: p.Model, Firmware: p.Firmware, IP: p.IP, SwitchPort: cmp.Or(b.a.switchPort(p.MAC), b.a.ports.of(p.MAC)), Since: p.FirstSeen,
 			Onboarded: p.State == api.Onboarded,
 		}
 		if len(p.Accounts) > 0 {

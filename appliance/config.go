@@ -22,15 +22,16 @@ import (
 // Config is the content of patchbay.toml: what must be known before the
 // database opens. The example in packaging/ explains every key.
 type Config struct {
-	Box       Box       `toml:"box"`
-	LANs      []LAN     `toml:"lan"`
-	Provision Provision `toml:"provision"`
-	SIP       SIP       `toml:"sip"`
-	Media     Media     `toml:"media"`
-	Gateway   Gateway   `toml:"gateway"`
-	SiteLine  SiteLine  `toml:"site_line"`
-	HEP       HEP       `toml:"hep"`
-	Page      Page      `toml:"page"`
+	Box       Box            `toml:"box"`
+	LANs      []LAN          `toml:"lan"`
+	Provision Provision      `toml:"provision"`
+	SIP       SIP            `toml:"sip"`
+	Switches  []SwitchConfig `toml:"switch"`
+	Media     Media          `toml:"media"`
+	Gateway   Gateway        `toml:"gateway"`
+	SiteLine  SiteLine       `toml:"site_line"`
+	HEP       HEP            `toml:"hep"`
+	Page      Page           `toml:"page"`
 
 	SignIn     SignIn     `toml:"sign_in"`
 	LineSource LineSource `toml:"line_source"`

@@ -30,8 +30,9 @@ type Place struct {
 	Longitude   *float64          `toml:"longitude"`
 	ELIN        string            `toml:"elin"`
 	Phones      []mac.Addr        `toml:"phones"`
-	CircuitIDs  []string          `toml:"circuit_ids"` // option 82, sub-option 1
-	AccessInfos []string          `toml:"access_info"` // what stands in the P-Access-Network-Info of its phones
+	CircuitIDs  []string          `toml:"circuit_ids"`  // option 82, sub-option 1
+	SwitchPorts []string          `toml:"switch_ports"` // name of a switch, a blank, and the port or a pattern of ports
+	AccessInfos []string          `toml:"access_info"`  // what stands in the P-Access-Network-Info of its phones
 	Subnets     []netip.Prefix    `toml:"subnets"`
 }
 
@@ -67,6 +68,7 @@ func (c *Config) validateEmergency(v *faults) {
 	for i, p := range c.Locations {
 		p.validate(v, fmt.Sprintf("location[%d].", i+1))
 	}
+	c.validateSwitches(v)
 	c.Trunk.validate(v)
 	codes := map[string]string{}
 	for _, f := range c.featureCodes() {

@@ -34,13 +34,14 @@ var mayImport = map[string][]string{
 	"patchbay/sipedge/hep":             {},
 	"patchbay/appliance/store":         {"patchbay/dhcp", "patchbay/provision", "patchbay/provision/enrol", "patchbay/sipedge"},
 	"patchbay/appliance/mdns":          {},
+	"patchbay/appliance/switchport":    {},
 	"patchbay/appliance/web":           {"patchbay/appliance/web/api"},
 	"patchbay/appliance/web/api":       {},
 	"patchbay/appliance/lab":           {},
 	"patchbay/appliance/lab/bench":     {"patchbay/appliance/lab", "patchbay/dhcp", "patchbay/appliance/store", "patchbay/media", "patchbay/provision/enrol", "patchbay/sipedge"},
 	"patchbay/appliance/lab/netns":     {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
-		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",
+		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/switchport", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",
 		"patchbay/provision/enrol", "patchbay/provision/enrol/lineapi", "patchbay/provision/upload", "patchbay/sipedge", "patchbay/sipedge/hep", "patchbay/systemd",
 	},
 	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
@@ -64,6 +65,7 @@ var onlyIn = []struct {
 	{"github.com/coreos/go-systemd", []string{"patchbay/systemd"}, "the service manager is behind one package"},
 	{"golang.org/x/oauth2", []string{"patchbay/provision/enrol"}, "tokens stop at the package"},
 	{"github.com/coreos/go-oidc", []string{"patchbay/provision/enrol"}, "tokens stop at the package"},
+	{"github.com/gosnmp/", []string{"patchbay/appliance/switchport"}, "switches are asked in one place"},
 	{"github.com/skip2/go-qrcode", []string{"patchbay/appliance/web"}, "only the page draws"},
 	{"html/template", []string{"patchbay/appliance/web"}, "only the page makes HTML"},
 }

@@ -183,6 +183,13 @@ func (l locator) Locate(acc mac.Account, ip netip.Addr, reported string) sipedge
 			return p
 		}
 	}
+	if port := a.switchPort(acc.MAC); port != "" {
+		if p, ok := find("its switch port (SNMP)", func(p Place) bool {
+			return slices.ContainsFunc(p.SwitchPorts, func(s string) bool { return atPort(s, port) })
+		}); ok {
+			return p
+		}
+	}
 	if p, ok := find("the list of phones", func(p Place) bool { return slices.Contains(p.Phones, acc.MAC) }); ok {
 		return p
 	}

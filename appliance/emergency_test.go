@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -61,6 +63,10 @@ func TestWebhook(t *testing.T) {
 }
 
 func TestEmergencyConfig(t *testing.T) {
+	community := filepath.Join(t.TempDir(), "community")
+	if err := os.WriteFile(community, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	base := "[box]\ncountry = \"DE\"\n[[lan]]\ninterface = \"eth0\"\naddress = \"192.0.2.1\"\nsubnet = \"192.0.2.0/24\"\n"
 	cfg, err := ParseConfig(base + `
 [trunk]
@@ -71,8 +77,13 @@ on_site = ["101"]
 [feature_codes]
 echo = "*44"
 voicemail = ""
+[[switch]]
+name = "core"
+address = "192.0.2.3"
+community_file = "` + community + `"
 [[location]]
 name = "Attic"
+switch_ports = ["core Gi1/0/*"]
 civic = { A3 = "Berlin", country = "DE" }
 latitude = 52.5
 longitude = 13.4
@@ -101,20 +112,43 @@ subnets = ["192.0.2.0/25"]
 		}
 	}
 	for name, bad := range map[string]string{
-		"trunk.address":           "[trunk]\naddress = \"pstn.example.com\"\n",
-		"emergency.on_site":       "[emergency]\non_site = [\"anna\"]\n",
-		"emergency.webhook":       "[emergency]\nwebhook = \"ftp://x\"\n",
-		"feature_codes.echo":      "[feature_codes]\necho = \"43\"\n",
-		"feature_codes.sign-out":  "[feature_codes]\nsign-out = \"*55\"\n",
-		"feature_codes.pickup":    "[feature_codes]\npickup = \"*3\"\n",
-		"feature_codes.telegraph": "[feature_codes]\ntelegraph = \"*1\"\n",
-		"location[1].civic.town":  "[[location]]\nname = \"x\"\ncivic = { town = \"y\" }\n",
-		"location[1].latitude":    "[[location]]\nname = \"x\"\nlatitude = 1.0\n",
-		"location[1].elin":        "[[location]]\nname = \"x\"\nelin = \"030\"\n",
-		"media.hold":              "[media]\nhold = \"/nowhere.wav\"\n",
+		"switch[1].name":           "[[switch]]\nname = \"a b\"\naddress = \"192.0.2.3\"\nuser = \"x\"\n",
+		"switch[1].community_file": "[[switch]]\nname = \"a\"\naddress = \"192.0.2.3\"\ncommunity_file = \"/nowhere\"\n",
+		"location[1].switch_ports": "[[location]]\nname = \"x\"\nswitch_ports = [\"nowhere Gi1\"]\n",
+		"trunk.transport":          "[trunk]\naddress = \"192.0.2.9:5060\"\ntransport = \"sctp\"\n",
+		"trunk.address":            "[trunk]\naddress = \"pstn.example.com\"\n",
+		"emergency.on_site":        "[emergency]\non_site = [\"anna\"]\n",
+		"emergency.webhook":        "[emergency]\nwebhook = \"ftp://x\"\n",
+		"feature_codes.echo":       "[feature_codes]\necho = \"43\"\n",
+		"feature_codes.sign-out":   "[feature_codes]\nsign-out = \"*55\"\n",
+		"feature_codes.pickup":     "[feature_codes]\npickup = \"*3\"\n",
+		"feature_codes.telegraph":  "[feature_codes]\ntelegraph = \"*1\"\n",
+		"location[1].civic.town":   "[[location]]\nname = \"x\"\ncivic = { town = \"y\" }\n",
+		"location[1].latitude":     "[[location]]\nname = \"x\"\nlatitude = 1.0\n",
+		"location[1].elin":         "[[location]]\nname = \"x\"\nelin = \"030\"\n",
+		"media.hold":               "[media]\nhold = \"/nowhere.wav\"\n",
 	} {
 		if _, err := ParseConfig(base + bad); err == nil || !strings.Contains(err.Error(), name+" = ") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAtPort(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, port string
+		want          bool
+	}{
+		{"core Gi1/0/7", "core Gi1/0/7", true},
+		{"core Gi1/0/7", "core Gi1/0/17", false},
+		{"core Gi1/0/*", "core Gi1/0/17", true},
+		{"core *", "core Gi1/0/17", true},
+		{"core *", "access Gi1/0/17", false},
+		{"core GigabitEthernet 1", "core GigabitEthernet 1", true},
+		{"core [", "core x", false},
+	} {
+		if got := atPort(tt.pattern, tt.port); got != tt.want {
+			t.Errorf("%s, %s: %v", tt.pattern, tt.port, got)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"patchbay/appliance/health"
 	"patchbay/appliance/story"
+	"patchbay/appliance/switchport"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
 	"patchbay/sipedge"
@@ -44,6 +45,8 @@ type condition struct {
 	stolen  []twoSources     // device identities that are used from two places
 	walks   []provision.Walk // who tries one MAC address after the other
 	noHTTPS error            // why phones have no HTTPS
+
+	silentSwitches []switchport.Fault // that do not say where phones hang
 
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
@@ -103,6 +106,10 @@ func problems(c condition) []health.Problem {
 		}
 	}
 	c.intruders(add)
+	for _, s := range c.silentSwitches {
+		add("switch-silent", health.Warning, s.Since, fmt.Sprintf("The switch %s does not say by SNMP where phones hang: %s. Emergency calls go out with what it said last.", s.Switch, s.Err),
+			"Check address, community or user and password of the [[switch]] in patchbay.toml, and that the switch lets this box ask.")
+	}
 	if len(c.pnpHeld) > 0 { // the newest comes first
 		h := c.pnpHeld[0]
 		add("pnp-held", health.Notice, h.since, fmt.Sprintf("%d device(s) asked by SIP PnP for a configuration and got no answer, last %v from %v: %s.", len(c.pnpHeld), h.mac, h.ip, h.reason.Words()),

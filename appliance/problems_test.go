@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"patchbay/appliance/story"
+	"patchbay/appliance/switchport"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
 )
@@ -30,6 +31,9 @@ func TestProblems(t *testing.T) {
 		{"somebody walks", func(c *condition) { c.walks = []provision.Walk{{Phones: 16}} }, []string{"walk"}},
 		{"no HTTPS", func(c *condition) { c.noHTTPS = errors.New("in use") }, []string{"no-https"}},
 		{"PnP without an answer", func(c *condition) { c.pnpHeld = []pnpHeld{{reason: story.AddressOfOther}} }, []string{"pnp-held"}},
+		{"a switch is silent", func(c *condition) {
+			c.silentSwitches = []switchport.Fault{{Switch: "core", Err: errors.New("timeout")}}
+		}, []string{"switch-silent"}},
 		{"no pool", func(c *condition) { c.pools[0] = poolUse{"eth1", 0, 0} }, nil},
 		{"worst first", func(c *condition) { c.dropped, c.clockUnset, c.gatewayUp = 3, true, false }, []string{"gateway-down", "clock", "dropped"}},
 	} {
