@@ -21,9 +21,15 @@ import (
 // fleetBox runs a box with one network on loopback for each language.
 func fleetBox(t *testing.T) (box *appliance.Appliance, places map[string]place) {
 	t.Helper()
+	return fleetBoxIn(t, t.TempDir())
+}
+
+// fleetBoxIn is fleetBox with a state directory of the caller.
+func fleetBoxIn(t *testing.T, state string) (box *appliance.Appliance, places map[string]place) {
+	t.Helper()
 	places = make(map[string]place)
 	cfg := appliance.Default()
-	cfg.Box = appliance.Box{Name: "Fleet", State: t.TempDir(), Country: "DE", TimeZone: "Europe/Berlin", Language: "en"}
+	cfg.Box = appliance.Box{Name: "Fleet", State: state, Country: "DE", TimeZone: "Europe/Berlin", Language: "en"}
 	sockets := make(map[netip.Addr]place)
 	for _, lang := range appliance.Languages {
 		at, err := takePlace()

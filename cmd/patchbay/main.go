@@ -40,6 +40,8 @@ var commands = []command{
 	{"audit", "[ABOUT]", "show who changed what", audit},
 	{"lines", "", "list the lines", lines},
 	{"line", "EXTENSION [KEY=VALUE...]", "show or change do not disturb and forwarding of a line", line},
+	{"policy", "site|LINE [KEY=VALUE...]", "show what the site or a line may do, or change it", policy},
+	{"pin", "LINE [--remove]", "give a line the PIN that comes on the standard input", pin},
 	{"calls", "[MAC]", "list the calls that have ended, and how they sounded", calls},
 	{"leases", "[TEXT]", "list who has which address", leases},
 	{"release", "IP", "end a lease", release},
