@@ -134,7 +134,7 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 		RTPFirst: c.Media.FirstPort, RTPLast: c.Media.LastPort,
 		TLSPort: c.SIP.TLSPort, Resync: c.Provision.Resync, Web: provision.Web(c.Provision.PhonePages), Voicemail: c.Provision.Voicemail,
 		VoiceDSCP: c.Provision.VoiceDSCP, SignalDSCP: c.Provision.SignalDSCP, SRTP: provision.Policy(c.SIP.SRTP),
-		LLDP: c.Provision.LLDP,
+		LLDP: c.Provision.LLDP, Screens: c.SignIn.Method != "",
 	}
 	s.Codes, s.PickUp = c.phoneCodes()
 	for _, g := range c.Provision.Paging {

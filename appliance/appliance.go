@@ -252,12 +252,12 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 	var servers []*dhcp.Server
 	passes := a.cfg.passes()
 	for i, l := range a.cfg.LANs {
+		if l.DHCP == dhcp.Off.String() {
+			continue // and no loop that the watchdog would miss
+		}
 		cfg, err := dhcpConfig(l, a.watchdog.Loop("dhcp "+l.Interface))
 		if err != nil {
 			return err
-		}
-		if cfg.Mode == dhcp.Off {
-			continue
 		}
 		boot, err := a.bootFor(l)
 		if err != nil {
@@ -424,7 +424,7 @@ func (a *Appliance) buildPage(ctx context.Context) (err error) {
 	cfg := web.Config{
 		Listen:      a.cfg.Page.Listen,
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
-		CA:          a.ca.cert.Raw, Hosts: append(names, addrTexts(addrs)...), Location: zone, Now: a.now, Tick: a.watchdog.Loop("page"),
+		CA:          a.ca.cert.Raw, Hosts: append(names, addrTexts(addrs)...), Location: zone, Language: a.cfg.Box.Language, Now: a.now, Tick: a.watchdog.Loop("page"),
 	}
 	if a.page, err = web.New(cfg, backend{a}, a.log); err != nil {
 		return explainBind("the page", a.cfg.Page.Listen, "page.listen", err)

@@ -4,10 +4,6 @@ package appliance
 
 import (
 	"bufio"
-	"context"
-	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,17 +12,6 @@ import (
 
 	"patchbay/dhcp/mac"
 )
-
-// freePort is a port of loopback that nobody has.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
-}
 
 // startIDP starts a real identity provider with the device grant.
 func startIDP(t *testing.T) (issuer string) {
@@ -57,27 +42,12 @@ func startIDP(t *testing.T) (issuer string) {
 // whole box and an identity provider that is not ours.
 func TestBrowserPairing(t *testing.T) {
 	phone := mac.Addr{0x00, 0x15, 0x65, 0x00, 0x53, 0x01}
-	cfg := Default()
-	cfg.Box.State = t.TempDir()
-	cfg.Box.Country = "DE"
-	cfg.LANs = []LAN{{Interface: "lo", Address: netip.MustParseAddr("127.0.0.1"), Subnet: netip.MustParsePrefix("127.0.0.0/8"), DHCP: "off"}}
-	cfg.Provision.HTTPPort, cfg.Provision.HTTPSPort, cfg.Provision.TFTPPort, cfg.SIP.Port = freePort(t), 0, 0, freePort(t)
-	cfg.SIP.TLSPort = 0
-	cfg.Page.Listen, cfg.Page.MDNS = "127.0.0.1:0", false
-	cfg.SignIn = SignIn{Method: byDevice, Preset: "keycloak", Issuer: startIDP(t), ClientID: "patchbay"}
-	a, err := New(t.Context(), cfg, Options{Version: "test", Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	over := make(chan error, 1)
-	go func() { over <- a.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-over; err != nil {
-			t.Error(err)
-		}
-	}()
+	a := quietBox(t, func(cfg *Config) {
+		cfg.Box.Name = "Browser"
+		cfg.SignIn = SignIn{Method: byDevice, Preset: "keycloak", Issuer: startIDP(t), ClientID: "patchbay"}
+	})
+	a.run(t)
+	ctx := t.Context()
 	b := backend{a}
 	if err := b.AddPhone(ctx, phone, 1); err != nil {
 		t.Fatal(err)

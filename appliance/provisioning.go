@@ -143,6 +143,7 @@ func (a *Appliance) buildProvision(context.Context) error {
 		},
 		Delivered: a.desk.Fetched,
 		Landing:   landing,
+		Screens:   screens{a},
 		Tick:      a.watchdog.Loop("provision"),
 		Uploads:   a.doors.uploads,
 		Overrides: a.doors.overrides,

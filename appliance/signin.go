@@ -227,9 +227,21 @@ func (b backend) PairingMethod() string { return b.a.cfg.SignIn.Method }
 
 // ownSaid turns a refusal of the box's own page into words for the user.
 func ownSaid(err error) error {
-	for _, known := range []error{enrol.ErrUnknownCode, enrol.ErrWrongPIN, enrol.ErrManyPINs, enrol.ErrNotAllowed, enrol.ErrBusy, enrol.ErrDenied, enrol.ErrProvider, enrol.ErrUnreachable} {
-		if errors.Is(err, known) {
-			return &api.Invalid{Text: known.Error()}
+	for _, known := range []struct {
+		err  error
+		word string // of the page, in the language of the user
+	}{
+		{enrol.ErrUnknownCode, "code"},
+		{enrol.ErrWrongPIN, "pin"},
+		{enrol.ErrManyPINs, "pin-tries"},
+		{enrol.ErrNotAllowed, "policy"},
+		{enrol.ErrBusy, "busy"},
+		{enrol.ErrDenied, "denied"},
+		{enrol.ErrProvider, "provider"},
+		{enrol.ErrUnreachable, "network"},
+	} {
+		if errors.Is(err, known.err) {
+			return &api.Invalid{Field: known.word, Text: known.err.Error()}
 		}
 	}
 	return said(err)

@@ -42,6 +42,7 @@ type reply struct {
 	modified time.Time // zero: not known
 	file     *os.File  // sent in the place of the body; who sends it closes it
 	location string    // of another service that sends the phone on
+	refresh  string    // when to ask for what again, as browsers of phones read it
 	size     int64     // of the file, where the body of a HEAD is not at hand; 0: that of the body
 
 	delivered func() // called when all of it has gone out; may be nil
@@ -81,6 +82,9 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 	if err != nil {
 		s.log.Debug("path refused", "component", "provision", "ip", q.remote, "err", err)
 		return badPath(err)
+	}
+	if r, ok := s.screen(ctx, q, name, lang); ok {
+		return r
 	}
 	t := s.look(name, lang, q)
 	if !t.found {

@@ -34,6 +34,21 @@ type keyView struct {
 	BLF, Speed, Park, Pickup, Page bool
 }
 
+// withScreens lets the keys for signing in and out open a page on the phone's
+// screen instead of dialling.
+func withScreens(keys []Key, base string) []Key {
+	keys = slices.Clone(keys)
+	for i, k := range keys {
+		switch slot := max(1, int(k.Slot)); k.Kind {
+		case KeySignIn:
+			keys[i].Value = base + screenPath(slot, "sign-in")
+		case KeySignOut:
+			keys[i].Value = base + screenPath(slot, "sign-out")
+		}
+	}
+	return keys
+}
+
 // keyViews puts the keys of a phone in order behind those of its lines, and
 // leaves out what can't be written.
 func keyViews(keys []Key, lines int, lang, pickUp string) []keyView {

@@ -167,6 +167,9 @@ type Site struct {
 	VLANPriority uint8
 	LLDP         string        // "on" or "off"; empty says nothing
 	Resync       time.Duration // how often phones look for a new configuration; 0 means 24 h
-	RTPFirst     uint16        // ports of the box that phones see, for QoS notes
-	RTPLast      uint16
+	// Screens: keys for signing in and out open a page on phones with an XML
+	// browser, and dial on others.
+	Screens  bool
+	RTPFirst uint16 // ports of the box that phones see, for QoS notes
+	RTPLast  uint16
 }

@@ -116,6 +116,9 @@ func readPages(vendors []*Vendor) (map[string]*page, error) {
 				names[f.Template] = true
 			}
 		}
+		if v.Screen != "" {
+			names[v.Screen] = true
+		}
 		for _, m := range v.Models {
 			for _, name := range m.Templates {
 				names[name] = true

@@ -54,6 +54,8 @@ type Config struct {
 	Delivered func(m mac.Addr, rendered time.Time)
 	// Landing answers GET / for people with a browser; may be nil.
 	Landing http.Handler
+	// Screens is what phones with an XML browser show; nil: nothing.
+	Screens Screens
 }
 
 // Task is a long-lived goroutine of the server. Run returns nil when the
@@ -248,6 +250,9 @@ func write(w http.ResponseWriter, q query, r reply) {
 	}
 	if r.location != "" {
 		h.Set("Location", r.location)
+	}
+	if r.refresh != "" {
+		h.Set("Refresh", r.refresh)
 	}
 	if date := r.lastModified(q.since); date != "" {
 		h.Set("Last-Modified", date)

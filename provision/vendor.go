@@ -55,6 +55,10 @@ type Vendor struct {
 	// first group: versions of two images must not be compared.
 	Family string `toml:"family"`
 
+	// Screen is the template of a page in the XML browser of the phones, in
+	// templates/<vendor>/; empty: they have none, or none that is known.
+	Screen string `toml:"screen"`
+
 	Notify  Notify   `toml:"notify"`
 	Options []Option `toml:"dhcp"`
 	Asks    []Ask    `toml:"ask"`

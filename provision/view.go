@@ -118,7 +118,11 @@ func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf fu
 			return view{}, false, err
 		}
 	}
-	d.Keys = keyViews(p.Keys, len(d.Accounts), spoken, site.PickUp)
+	keys := p.Keys
+	if site.Screens && v.Screen != "" {
+		keys = withScreens(keys, d.URL)
+	}
+	d.Keys = keyViews(keys, len(d.Accounts), spoken, site.PickUp)
 	return d, english, nil
 }
 

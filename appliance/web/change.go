@@ -45,7 +45,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := s.logins.admit(source(r)); wait > 0 {
-		f.Error = s.wait(w, wait)
+		f.Error = s.wait(w, wait, s.texts)
 		s.showPassword(w, r, http.StatusTooManyRequests, f)
 		return
 	}

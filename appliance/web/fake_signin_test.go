@@ -74,14 +74,14 @@ func (f *fake) deskNote(format string, args ...any) error {
 // The code of the own page is 482913, the PIN of extension 21 is 730155.
 func (f *fake) EnterPIN(_ context.Context, code, extension, pin string) (string, error) {
 	if code != "482913" || extension != "21" || pin != "730155" {
-		return "", &api.Invalid{Text: "extension or PIN is wrong"}
+		return "", &api.Invalid{Field: "pin", Text: "extension or PIN is wrong"}
 	}
 	return "Anna", nil
 }
 
 func (f *fake) SendOn(_ context.Context, code string) (url, state string, err error) {
 	if code != "482913" {
-		return "", "", &api.Invalid{Text: "this code is wrong or over"}
+		return "", "", &api.Invalid{Field: "code", Text: "this code is wrong or over"}
 	}
 	return "https://id.example.com/auth?state=abc", "abc", nil
 }

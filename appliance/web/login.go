@@ -46,7 +46,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := s.logins.admit(source(r)); wait > 0 {
-		f.Error = s.wait(w, wait)
+		f.Error = s.wait(w, wait, s.texts)
 		s.showLogin(w, r, http.StatusTooManyRequests, f)
 		return
 	}

@@ -159,7 +159,19 @@ func (s *Server) showPair(w http.ResponseWriter, r *http.Request, status int, f 
 		s.fail(w, r, http.StatusNotFound, s.texts.say("error.missing"))
 		return
 	}
-	s.show(w, r, status, "pair", frame{Title: s.texts.say("pair.title"), Body: f})
+	words := s.tongue(r)
+	w.Header().Set("Vary", "Accept-Language")
+	w.Header().Set("Content-Language", words.language)
+	s.show(w, r, status, pairName+"@"+words.language, frame{Title: words.say("pair.title"), Body: f})
+}
+
+// fault says to a user why signing in failed; the field at fault names the
+// reason.
+func (t *texts) fault(bad *api.Invalid) string {
+	if key := "pair.fault-" + bad.Field; t.has(key) {
+		return t.say(key)
+	}
+	return bad.Text
 }
 
 // pair takes the code of a phone, and the PIN of a user or sends the browser
@@ -170,7 +182,7 @@ func (s *Server) pair(w http.ResponseWriter, r *http.Request) {
 	}
 	f := pairForm{Code: strings.TrimSpace(r.PostForm.Get("code")), Extension: strings.TrimSpace(r.PostForm.Get("extension"))}
 	if wait := s.pairs.admit(source(r)); wait > 0 {
-		f.Error = s.wait(w, wait)
+		f.Error = s.wait(w, wait, s.tongue(r))
 		s.showPair(w, r, http.StatusTooManyRequests, f)
 		return
 	}
@@ -184,7 +196,7 @@ func (s *Server) pair(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if bad, ok := errors.AsType[*api.Invalid](err); ok {
-		f.Error = bad.Text
+		f.Error = s.tongue(r).fault(bad)
 		s.showPair(w, r, http.StatusUnprocessableEntity, f)
 		return
 	}
@@ -205,13 +217,13 @@ func (s *Server) pairBack(w http.ResponseWriter, r *http.Request) {
 	f := pairForm{}
 	switch {
 	case err != nil || state == "" || c.Value != state:
-		f.Error = s.texts.say("pair.other-browser")
+		f.Error = s.tongue(r).say("pair.other-browser")
 	case q.Get("error") != "":
-		f.Error = s.texts.say("pair.refused")
+		f.Error = s.tongue(r).say("pair.refused")
 	default:
 		f.Who, err = s.b.ComeBack(r.Context(), state, q.Get("code"))
 		if bad, ok := errors.AsType[*api.Invalid](err); ok {
-			f.Error = bad.Text
+			f.Error = s.tongue(r).fault(bad)
 		} else if err != nil {
 			s.failed(w, r, err)
 			return

@@ -25,7 +25,8 @@ var pageNames = []string{"dashboard", "phones", "phone", "lines", "line", "calls
 func loadPages(s *Server) (*pages, error) {
 	p := &pages{sets: map[string]*template.Template{}}
 	functions := template.FuncMap{
-		"t":      s.sayPrintable,
+		"t":      sayPrintable(s.texts),
+		"lang":   func() string { return s.texts.language },
 		"asset":  s.files.url,
 		"when":   s.when,
 		"ago":    s.ago,
@@ -42,17 +43,30 @@ func loadPages(s *Server) (*pages, error) {
 		}
 		p.sets[name] = set
 	}
+	for language, words := range s.tongues {
+		set, err := p.sets[pairName].Clone()
+		if err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+		p.sets[pairName+"@"+language] = set.Funcs(template.FuncMap{"t": sayPrintable(words), "lang": func() string { return language }})
+	}
 	return p, nil
 }
 
+// pairName is the one page that users open, which is there in each of their
+// languages, as pair@<language>.
+const pairName = "pair"
+
 // sayPrintable is say for templates, whose arguments may come from a device.
-func (s *Server) sayPrintable(key string, args ...any) string {
-	for i := range args {
-		if text, ok := args[i].(string); ok {
-			args[i] = api.Printable(text)
+func sayPrintable(words *texts) func(key string, args ...any) string {
+	return func(key string, args ...any) string {
+		for i := range args {
+			if text, ok := args[i].(string); ok {
+				args[i] = api.Printable(text)
+			}
 		}
+		return words.say(key, args...)
 	}
-	return s.texts.say(key, args...)
 }
 
 // frame is what every page shows around its content.

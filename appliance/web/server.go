@@ -32,6 +32,9 @@ type Config struct {
 	Hosts []string
 	// Location is the time zone that times are shown in; nil means UTC.
 	Location *time.Location
+	// Language is that of users whose browser asks for none that there is (ISO
+	// 639-1); empty: English.
+	Language string
 	Now      func() time.Time // nil means time.Now
 	Tick     func()           // called every second while Run runs; may be nil
 }
@@ -57,6 +60,8 @@ type Server struct {
 	cancel context.CancelFunc // ends the streams
 
 	texts    *texts
+	tongues  map[string]*texts // of the page that users open, by language
+	language string            // of the box
 	pages    *pages
 	boxName  func() string // asked once: strangers must not make work
 	files    *files
@@ -77,7 +82,7 @@ func New(cfg Config, b Backend, log *slog.Logger) (*Server, error) {
 		return nil, errors.New("page: no certificate")
 	}
 	s := &Server{
-		b: b, log: log, now: cfg.Now, zone: cfg.Location, tick: cfg.Tick, ca: cfg.CA,
+		b: b, log: log, now: cfg.Now, zone: cfg.Location, language: cfg.Language, tick: cfg.Tick, ca: cfg.CA,
 		names: map[string]bool{}, hasher: newHasher(), claiming: make(chan struct{}, 1), streams: make(chan struct{}, maxStreams),
 		verifying: make(chan struct{}, 1),
 	}
@@ -98,6 +103,9 @@ func New(cfg Config, b Backend, log *slog.Logger) (*Server, error) {
 	s.logins, s.claims, s.pairs = newThrottle(s.now), newThrottle(s.now), newThrottle(s.now)
 	var err error
 	if s.texts, err = loadTexts("en"); err != nil {
+		return nil, err
+	}
+	if s.tongues, err = loadTongues(s.texts); err != nil {
 		return nil, err
 	}
 	if s.files, err = loadFiles(); err != nil {

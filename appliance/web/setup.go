@@ -70,7 +70,7 @@ func (s *Server) setUp(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := s.claims.admit(source(r)); wait > 0 {
-		f.Error = s.wait(w, wait)
+		f.Error = s.wait(w, wait, s.texts)
 		s.showSetUp(w, r, http.StatusTooManyRequests, f)
 		return
 	}
@@ -163,8 +163,8 @@ func (s *Server) parsed(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // wait says how long to wait, in the header and in words.
-func (s *Server) wait(w http.ResponseWriter, d time.Duration) string {
+func (s *Server) wait(w http.ResponseWriter, d time.Duration, words *texts) string {
 	seconds := int(d.Seconds() + 0.999)
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	return s.texts.say("login.wait", seconds)
+	return words.say("login.wait", seconds)
 }

@@ -69,6 +69,9 @@ func TestWords(t *testing.T) {
 	for _, verdict := range []string{"ok", "wrong", "nothing", "unproven"} {
 		used["verdict."+verdict] = true
 	}
+	for _, fault := range []string{"code", "pin", "pin-tries", "policy", "busy", "denied", "provider", "network"} {
+		used["pair.fault-"+fault] = true
+	}
 	for key := range used {
 		if !words.has(key) {
 			t.Errorf("%s has no words", key)
