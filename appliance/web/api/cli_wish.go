@@ -19,7 +19,8 @@ func (c *Client) PutWish(ctx context.Context, line int64, w Wish) (out Wish, err
 	return out, c.call(ctx, http.MethodPut, fmt.Sprintf("/lines/%d/calls", line), w, &out)
 }
 
-// FindLine is the line with this extension, number or ID, in this order.
+// FindLine is the line with this extension, number, address or ID, in this
+// order.
 func (c *Client) FindLine(ctx context.Context, name string) (Line, error) {
 	lines, err := c.Lines(ctx)
 	if err != nil {
@@ -28,6 +29,7 @@ func (c *Client) FindLine(ctx context.Context, name string) (Line, error) {
 	for _, is := range []func(Line) bool{
 		func(l Line) bool { return l.Extension == name },
 		func(l Line) bool { return l.Number == name },
+		func(l Line) bool { return strings.TrimPrefix(l.AOR, "sip:") == strings.TrimPrefix(name, "sip:") },
 		func(l Line) bool { return strconv.FormatInt(l.ID, 10) == name },
 	} {
 		for _, l := range lines {
@@ -36,7 +38,7 @@ func (c *Client) FindLine(ctx context.Context, name string) (Line, error) {
 			}
 		}
 	}
-	return Line{}, fmt.Errorf("no line has the extension, number or ID %q: %w", name, ErrNotFound)
+	return Line{}, fmt.Errorf("no line has the extension, number, address or ID %q; `patchbay lines` lists them: %w", name, ErrNotFound)
 }
 
 // Set changes one thing, as it is written on a command line: dnd=on,

@@ -36,27 +36,6 @@ func (c *Client) SetPIN(ctx context.Context, line int64, pin string) error {
 
 func linePath(id int64) string { return "/lines/" + strconv.FormatInt(id, 10) }
 
-// FindLine finds the line that a word names: its id, address, number or
-// extension. The error wraps [ErrNotFound].
-func (c *Client) FindLine(ctx context.Context, word string) (Line, error) {
-	list, err := c.Lines(ctx)
-	if err != nil {
-		return Line{}, err
-	}
-	for _, names := range []func(Line) bool{
-		func(l Line) bool { return l.Extension == word || l.Number == word },
-		func(l Line) bool { return strings.TrimPrefix(l.AOR, "sip:") == strings.TrimPrefix(word, "sip:") },
-		func(l Line) bool { return strconv.FormatInt(l.ID, 10) == word },
-	} {
-		for _, l := range list {
-			if names(l) {
-				return l, nil
-			}
-		}
-	}
-	return Line{}, fmt.Errorf("line %q: %w; `patchbay lines` lists them", word, ErrNotFound)
-}
-
 // policyKeys are the settings of a policy, as the command line names them.
 var policyKeys = []struct {
 	name, hint string
