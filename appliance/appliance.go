@@ -280,7 +280,7 @@ func (a *Appliance) buildDHCP(ctx context.Context) error {
 
 func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 	a.buildCapture()
-	cfg := sipedge.EndpointConfig{Tap: a.tap(), Realm: "patchbay", Expires: a.cfg.SIP.Expires, Now: a.now, Tick: a.watchdog.Loop("sip")}
+	cfg := sipedge.EndpointConfig{Tap: a.tap(), Realm: "patchbay", Expires: a.cfg.SIP.Expires, SHA256: a.cfg.SIP.SHA256, Now: a.now, Tick: a.watchdog.Loop("sip")}
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.SIP.Port))
 	}

@@ -89,6 +89,7 @@ type SIP struct {
 	Transport string        `toml:"transport"`
 	SRTP      string        `toml:"srtp"` // of the audio of phones: "off", "optional", "required"
 	Expires   time.Duration `toml:"expires"`
+	SHA256    []string      `toml:"sha256"` // parts of the User-Agent of phones that speak RFC 8760
 }
 
 // Media is the range of UDP ports for RTP and RTCP.
@@ -242,6 +243,9 @@ func (c *Config) Validate() error {
 	_, known := srtpPolicies[c.SIP.SRTP]
 	v.check(known, "sip.srtp", c.SIP.SRTP, `write "off", "optional" or "required"`)
 	v.check(!known || c.SIP.SRTP == "off" || c.SIP.TLSPort != 0, "sip.srtp", c.SIP.SRTP, "give sip.tls_port a port: without TLS the keys can be read on the way")
+	for _, part := range c.SIP.SHA256 {
+		v.check(len(strings.TrimSpace(part)) >= 3, "sip.sha256", part, `write a part of the User-Agent of the phones, such as "Yealink SIP-T5"`)
+	}
 	v.check(c.SIP.Expires >= time.Minute && c.SIP.Expires <= 24*time.Hour, "sip.expires", c.SIP.Expires.String(), `write a time from "1m" to "24h"`)
 	v.check(c.Media.FirstPort >= 1024 && c.Media.FirstPort%2 == 0, "media.first_port", strconv.Itoa(int(c.Media.FirstPort)), "write an even number from 1024")
 	v.check(int(c.Media.LastPort) >= int(c.Media.FirstPort)+99, "media.last_port", strconv.Itoa(int(c.Media.LastPort)), "leave room for 100 ports at least; a call takes four")

@@ -64,6 +64,7 @@ func TestConfigFaults(t *testing.T) {
 		{"backup that is none", lan + "[gateway]\naddress = \"gw.example.com\"\nbackups = [\"sip:gw\"]\ndomain = \"example.com\"\n", `gateway.backups[1] = "sip:gw": write host and port`},
 		{"pin that is none", lan + "[gateway]\naddress = \"gw.example.com\"\npins = [\"sha256/x\"]\ndomain = \"example.com\"\n", `gateway.pins = "sha256/x": write "sha256/" and the base64`},
 		{"overlap", lan + strings.Replace(lan, "eth1", "eth2", 1), `lan[2].subnet = "192.0.2.0/24": choose a network that does not overlap with lan[1]`},
+		{"SHA-256 for all", lan + "[sip]\nsha256 = [\"\"]\n", `sip.sha256 = "": write a part of the User-Agent`},
 		{"odd port", lan + "[media]\nfirst_port = 20001\n", `media.first_port = "20001": write an even number`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
