@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"patchbay/dhcp/mac"
+	"patchbay/sock"
 )
 
 // receiveBuffer holds the requests of some 2,500 devices.
@@ -46,13 +47,9 @@ func Listen(iface string, server netip.Addr, port uint16) (PacketConn, Prober, e
 		udp.Close()
 		return nil, nil, fmt.Errorf("raw socket on %s: %w%s", iface, err, advice(err))
 	}
-	c := &deviceConn{UDPConn: udp, raw: raw, own: own, server: server, port: port, index: ifi.Index}
+	c := &deviceConn{UDP: udp, raw: raw, own: own, server: server, port: port}
 	c.control = (&ipv4.ControlMessage{Src: server.AsSlice(), IfIndex: ifi.Index}).Marshal()
-	var errs [3]error
-	c.in, errs[0] = newReceiver(udp)
-	c.out, errs[1] = newSender(udp)
-	c.frames, errs[2] = newSender(raw)
-	if err := errors.Join(errs[:]...); err != nil {
+	if c.frames, err = sock.NewFrames(raw, ifi.Index); err != nil {
 		c.Close()
 		return nil, nil, err
 	}
@@ -70,7 +67,7 @@ func advice(err error) string {
 	return ""
 }
 
-func listenDevice(iface string, port uint16) (*net.UDPConn, error) {
+func listenDevice(iface string, port uint16) (*sock.UDP, error) {
 	// The device comes before the bind, so that servers on two interfaces
 	// don't clash; and no SO_REUSEADDR, so that two on one do.
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
@@ -106,33 +103,37 @@ func listenDevice(iface string, port uint16) (*net.UDPConn, error) {
 		udp.Close()
 		return nil, err
 	}
-	return udp, nil
+	return sock.NewUDP(udp)
 }
 
 // deviceConn is the conn of a real interface.
 type deviceConn struct {
-	*net.UDPConn
+	*sock.UDP
 	raw    *packet.Conn
-	in     *receiver
-	out    *sender // datagrams, by the UDP socket
-	frames *sender // by the raw one
+	frames *sock.Frames // by the raw one
 	own    mac.Addr
 	server netip.Addr
 	port   uint16
-	index  int
+	oob    [64]byte // of the datagram that was read last
 	// control makes datagrams leave by this interface and from this address.
 	control []byte
 }
 
 func (c *deviceConn) ReadFrom(b []byte) (int, netip.AddrPort, error) {
-	n, from, _, err := c.in.read(b)
+	n, from, _, err := c.readFromTo(b)
 	return n, from, err
 }
 
 // readFromTo implements destinationReader: RENEWING and REBINDING differ by
 // nothing else than the address that the REQUEST was sent to.
 func (c *deviceConn) readFromTo(b []byte) (int, netip.AddrPort, netip.Addr, error) {
-	return c.in.read(b)
+	n, oobn, from, err := c.ReadMsg(b, c.oob[:])
+	var to netip.Addr
+	var cm ipv4.ControlMessage
+	if err == nil && cm.Parse(c.oob[:oobn]) == nil {
+		to, _ = netip.AddrFromSlice(cm.Dst)
+	}
+	return n, from, to.Unmap(), err
 }
 
 // WriteTo sends a frame to a client without address and to everybody, and a
@@ -143,9 +144,11 @@ func (c *deviceConn) WriteTo(b []byte, to Destination) error {
 		hw = everybody
 	}
 	if hw.IsZero() {
-		return c.out.datagram(b, c.control, to.Addr)
+		_, err := c.WriteMsg(b, c.control, to.Addr)
+		return err
 	}
-	return c.frames.frame(udpFrame(hw, c.own, netip.AddrPortFrom(c.server, c.port), to.Addr, b), c.index)
+	_, err := c.frames.Write(udpFrame(hw, c.own, netip.AddrPortFrom(c.server, c.port), to.Addr, b))
+	return err
 }
 
-func (c *deviceConn) Close() error { return errors.Join(c.UDPConn.Close(), c.raw.Close()) }
+func (c *deviceConn) Close() error { return errors.Join(c.UDP.Close(), c.raw.Close()) }

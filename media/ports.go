@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"patchbay/sock"
 )
 
 // ErrNoPorts says that every port pair of the pool is taken or resting.
 var ErrNoPorts = errors.New("no free RTP ports")
 
-// PacketConn is one socket of a stream. A [*net.UDPConn] fits as it is.
+// PacketConn is one socket of a stream. A [*sock.UDP] fits as it is.
 //
 // Reading and writing may happen at the same time, writing also from several
 // goroutines. A read ends with an error that is [os.ErrDeadlineExceeded] once
@@ -142,17 +143,17 @@ func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
 	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port, min(p.rest, leastRest)) }}, nil
 }
 
-func listen(local netip.Addr, port uint16) (*net.UDPConn, error) {
+func listen(local netip.Addr, port uint16) (*sock.UDP, error) {
 	network := "udp4"
 	if local.Is6() {
 		network = "udp6"
 	}
-	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, port)))
+	conn, err := sock.ListenUDP(network, netip.AddrPortFrom(local, port))
 	if err != nil {
 		return nil, err
 	}
 	// A network that refuses the mark still carries the call.
-	_ = setDSCP(conn, dscpEF)
+	_ = setDSCP(conn.UDPConn, dscpEF)
 	return conn, nil
 }
 

@@ -2,11 +2,12 @@ package media
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay/sock"
 )
 
 func TestNewPortPool(t *testing.T) {
@@ -253,7 +254,7 @@ func TestDSCP(t *testing.T) {
 			pair := openPair(t)
 			NewStream(StreamConfig{Pair: pair, DSCP: tt.dscp})
 			for _, conn := range []PacketConn{pair.RTP, pair.RTCP} {
-				raw, err := conn.(*net.UDPConn).SyscallConn()
+				raw, err := conn.(*sock.UDP).SyscallConn()
 				if err != nil {
 					t.Fatal(err)
 				}

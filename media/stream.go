@@ -2,10 +2,11 @@ package media
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"patchbay/sock"
 )
 
 // Learn says from whom a stream accepts packets when the address in the SDP
@@ -66,9 +67,9 @@ func NewStream(cfg StreamConfig) *Stream {
 	s.codecs.Store(&payloads{})
 	if cfg.DSCP != 0 {
 		for _, conn := range []PacketConn{cfg.Pair.RTP, cfg.Pair.RTCP} {
-			if c, ok := conn.(*net.UDPConn); ok {
+			if c, ok := conn.(*sock.UDP); ok {
 				// A network that refuses the mark still carries the call.
-				_ = setDSCP(c, max(cfg.DSCP, 0)&0x3f)
+				_ = setDSCP(c.UDPConn, max(cfg.DSCP, 0)&0x3f)
 			}
 		}
 	}

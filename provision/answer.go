@@ -13,9 +13,6 @@ import (
 	"patchbay/dhcp/mac"
 )
 
-// enlistLimit is how long a request waits for the inventory to be written.
-const enlistLimit = 5 * time.Second
-
 // query is a request for a file, through any door.
 type query struct {
 	door            story.Proto
@@ -72,13 +69,17 @@ func (s *Server) serve(ctx context.Context, q query) reply {
 
 // answer finds, guards and renders one file.
 func (s *Server) answer(ctx context.Context, q query) reply {
-	if r, ok := s.firmware(q); ok {
-		return r
+	name, lang, err := cleanPath(q.path)
+	var t sight
+	if err == nil {
+		t = s.look(name, lang, q)
+		if r, ok := s.firmware(q, t); ok {
+			return r
+		}
 	}
 	if s.cfg.Upstream != nil {
 		return s.relay(ctx, q)
 	}
-	name, lang, err := cleanPath(q.path)
 	if err != nil {
 		s.log.Debug("path refused", "component", "provision", "ip", q.remote, "err", err)
 		return badPath(err)
@@ -86,7 +87,6 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 	if r, ok := s.screen(ctx, q, name, lang); ok {
 		return r
 	}
-	t := s.look(name, lang, q)
 	if !t.found {
 		s.missing(q, t, "")
 		return notFound
@@ -145,8 +145,6 @@ func (s *Server) enlist(ctx context.Context, q query, t sight) (Phone, bool) {
 			return first
 		})
 	}
-	ctx, cancel := context.WithTimeout(ctx, enlistLimit)
-	defer cancel()
 	phone, err := s.phones.Enlist(ctx, seen)
 	if err != nil {
 		s.log.Error("phone not enlisted", "component", "provision", "mac", t.who, "err", err)

@@ -21,12 +21,10 @@ const firmwareFolder = "firmware/"
 // administrator fills. Phones ask at firmware/NAME, or by the name that their
 // vendor gives to images, wherever they look for it. An image is no secret:
 // it goes to anybody. ok is false if there is none of that name.
-func (s *Server) firmware(q query) (r reply, ok bool) {
-	name, _, err := cleanPath(q.path)
-	if err != nil || s.cfg.Firmware == nil {
+func (s *Server) firmware(q query, t sight) (r reply, ok bool) {
+	if s.cfg.Firmware == nil {
 		return reply{}, false
 	}
-	t := s.look(name, "", q)
 	if !strings.HasPrefix(t.name, firmwareFolder) && (!t.found || t.match.file.Role != RoleFirmware) {
 		return reply{}, false
 	}

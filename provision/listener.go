@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"patchbay/sock"
 )
 
 // httpDoor is the plain HTTP listener of one address, and the task that
@@ -110,7 +112,12 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		guest := &limitedConn{TCPConn: c}
+		conn, err := sock.NewTCP(c)
+		if err != nil {
+			_ = c.Close()
+			continue
+		}
+		guest := &limitedConn{TCP: conn}
 		if !l.guests.enter(from, guest) {
 			_ = c.Close()
 			continue
@@ -121,8 +128,8 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // limitedConn gives its place back when it is closed.
 type limitedConn struct {
-	*net.TCPConn        // whole, so that net/http can half-close it
-	leave        func() // may be called again
+	*sock.TCP        // whole, so that net/http can half-close it
+	leave     func() // may be called again
 
 	offer Offer // of TLS; touched by the handshake only
 
@@ -144,13 +151,12 @@ func (c *limitedConn) Write(b []byte) (int, error) {
 		c.head = append(c.head[:0], b...)
 		return len(b), nil
 	case len(c.head) > 0:
-		parts := net.Buffers{c.head, b}
-		n, err := parts.WriteTo(c.TCPConn)
-		n -= int64(len(c.head))
+		n, err := c.WriteTwo(c.head, b)
+		n -= len(c.head)
 		c.head = c.head[:0]
-		return int(max(0, n)), err
+		return max(0, n), err
 	}
-	return c.TCPConn.Write(b)
+	return c.TCP.Write(b)
 }
 
 // ReadFrom implements [io.ReaderFrom], which net/http uses for files.
@@ -158,7 +164,7 @@ func (c *limitedConn) ReadFrom(r io.Reader) (int64, error) {
 	if len(c.head) > 0 {
 		head := c.head
 		c.head = c.head[:0]
-		if _, err := c.TCPConn.Write(head); err != nil {
+		if _, err := c.TCP.Write(head); err != nil {
 			return 0, err
 		}
 	}
@@ -171,7 +177,7 @@ type connKey struct{}
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {
 	defer c.leave()
-	return c.TCPConn.Close()
+	return c.TCP.Close()
 }
 
 // localAddr is the address that a request came to.

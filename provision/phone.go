@@ -117,7 +117,8 @@ type PhoneStore interface {
 	Phone(m mac.Addr) (Phone, bool)
 	// Enlist merges a sighting into the inventory: a new phone gets its
 	// accounts with fresh device identities. When it returns they are on disk.
-	// Without news it costs no write.
+	// Without news it costs no write; with some, it waits for a few seconds at
+	// most.
 	Enlist(ctx context.Context, s Sighting) (Phone, error)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"patchbay/sock"
 )
 
 // maxSources is how many peers a UDP reader of sipgo sees before it is
@@ -27,7 +29,7 @@ var ErrBindTLS = errors.New("bind sip tls")
 // on both.
 func (e *Endpoint) listen(addr netip.AddrPort) error {
 	for try := 0; ; try++ {
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		conn, err := sock.ListenUDP("udp", addr)
 		if err != nil {
 			return fmt.Errorf("bind sip udp %v: %w", addr, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
@@ -25,6 +26,8 @@ func (d *Directory) Enlist(ctx context.Context, s provision.Sighting) (provision
 	if p, ok := d.known(s); ok {
 		return p, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, enlistLimit)
+	defer cancel()
 	done, err := d.turns.take(ctx, s.MAC)
 	if err != nil {
 		return provision.Phone{}, fmt.Errorf("enlist %v: %w", s.MAC, err)
@@ -52,6 +55,9 @@ func (d *Directory) Enlist(ctx context.Context, s provision.Sighting) (provision
 	}
 	return p, nil
 }
+
+// enlistLimit is how long a phone waits for the inventory to be written.
+const enlistLimit = 5 * time.Second
 
 // givePasswords makes the passwords of a phone, disk first. The turn is held.
 func (d *Directory) givePasswords(ctx context.Context, m mac.Addr) (provision.Phone, error) {

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"patchbay/sock"
 )
 
 // Content is a file that is read. Close is called once, when the transfer has
@@ -59,8 +61,8 @@ type Config struct {
 type Server struct {
 	cfg     Config
 	handler Handler
-	conn    *net.UDPConn // requests
-	data    *net.UDPConn // transfers
+	conn    *sock.UDP // requests
+	data    *sock.UDP // transfers
 	addr    netip.AddrPort
 	places  chan struct{} // of goroutines
 	wg      sync.WaitGroup
@@ -80,11 +82,11 @@ const requestBuffer = 2048
 // Listen binds the sockets of a server. On error nothing stays bound.
 func Listen(at netip.AddrPort, handler Handler, cfg Config) (*Server, error) {
 	defaults(&cfg)
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	conn, err := sock.ListenUDP("udp", at)
 	if err != nil {
 		return nil, err
 	}
-	data, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.Addr(), 0)))
+	data, err := sock.ListenUDP("udp", netip.AddrPortFrom(at.Addr(), 0))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -157,7 +159,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // loop reads one socket. Its deadline passes however busy the socket is, so
 // that time goes on for what waits.
-func (s *Server) loop(c *net.UDPConn, handle func(netip.AddrPort, []byte), poll func(now time.Time)) error {
+func (s *Server) loop(c *sock.UDP, handle func(netip.AddrPort, []byte), poll func(now time.Time)) error {
 	buf := make([]byte, max(requestBuffer, s.cfg.MaxBlock+512))
 	if err := c.SetReadDeadline(time.Now().Add(pollTime)); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("set deadline: %w", err)
@@ -165,7 +167,7 @@ func (s *Server) loop(c *net.UDPConn, handle func(netip.AddrPort, []byte), poll 
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
 		if err == nil {
-			s.guarded(from, func() { handle(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), buf[:n]) })
+			s.guarded(from, func() { handle(from, buf[:n]) })
 			continue
 		}
 		var timeout net.Error
