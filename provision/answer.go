@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -73,7 +74,7 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 	var t sight
 	if err == nil {
 		t = s.look(name, lang, q)
-		if r, ok := s.firmware(q, t); ok {
+		if r, ok := s.firmware(ctx, q, t); ok {
 			return r
 		}
 	}
@@ -138,7 +139,7 @@ func (s *Server) enlist(ctx context.Context, q query, t sight) (Phone, bool) {
 	if t.asked.IsZero() && id.vendor == nil {
 		return t.stored, t.known // anybody may ask for a common file
 	}
-	seen := Sighting{MAC: t.who, Vendor: t.match.vendor.Name, Model: id.model, Firmware: id.firmware}
+	seen := Sighting{MAC: t.who, Vendor: t.match.vendor.Name, Model: id.model, Firmware: id.firmware, Hardware: cmp.Or(id.hardware, t.match.hardware)}
 	if id.model != "" {
 		seen.Slots = s.slots.ask(seen.Vendor+"/"+id.model, func(string) int {
 			first, _ := s.catalog.Slots(seen.Vendor, id.model)
@@ -163,6 +164,8 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 	site, rendered := s.cfg.Site(q.local), s.now()
 	if t.match.file.Role == RoleCommon {
 		phone = Phone{Model: phone.Model, Language: phone.Language} // nothing of the phone itself
+	} else if s.cfg.Image != nil {
+		phone.Image = s.cfg.Image(phone)
 	}
 	file, err := s.made(t, q.local, phone, site)
 	if err != nil {

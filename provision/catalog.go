@@ -28,6 +28,7 @@ type Catalog struct {
 	pages     map[string]*page // templates, by "<vendor>/<file>"
 	elsewhere *url.URL         // where phones are led instead; nil: here
 	clocks    sync.Map         // clock, by time zone: reading one takes a file
+	gaps      memo[*Gap]       // by vendor, model and firmware; nil: none
 }
 
 // NewCatalog reads the data files that are built into the program. An error

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -259,4 +260,84 @@ func FuzzPolyClass(f *testing.F) {
 			t.Errorf("%q: model %q is not printable", class, model)
 		}
 	})
+}
+
+// TestBelow: versions are compared within one family of images, and only where
+// the gateway says what it takes.
+func TestBelow(t *testing.T) {
+	c := catalog(t)
+	for _, tc := range []struct {
+		name, vendor, model, firmware string
+		want                          Gap
+		below                         bool
+	}{
+		{"the branch of a Yealink", "yealink", "T46S", "66.82.0.30", Gap{"66.82.0.30", "83", "66.86.5.1", false}, true},
+		{"of the branch", "yealink", "T46S", "66.83.0.10", Gap{}, false},
+		{"a newer branch than the approved", "yealink", "T46S", "66.87.0.1", Gap{}, false},
+		{"approved though the branch is lower", "yealink", "T21P", "34.72.0.75", Gap{}, false},
+		{"lower than that", "yealink", "T21P", "34.72.0.70", Gap{"34.72.0.70", "83", "34.72.0.75", false}, true},
+		{"numbers, not text", "poly", "VVX 450", "5.10.0.1", Gap{}, false},
+		{"older UCS", "poly", "VVX 450", "5.9.4.9999", Gap{"5.9.4.9999", "5.9.5", "6.4.3.5814", false}, true},
+		{"the image for Skype below its minimum", "audiocodes", "420HD", "3.1.0.54", Gap{"3.1.0.54", "3.2.1", "2.2.16.681", false}, true},
+		{"the image for Skype", "audiocodes", "420HD", "3.2.1.100", Gap{}, false},
+		{"the SIP image, which is a lower number", "audiocodes", "420HD", "2.2.8.61", Gap{}, false},
+		{"an image that the gateway does not name", "audiocodes", "C450HD", "1.9.4", Gap{"1.9.4", "3.2.1", "3.4.8.808", true}, true},
+		{"dashes for dots", "cisco-mpp", "8841", "11-3-1MPP-865", Gap{}, false},
+		{"an early load", "cisco-mpp", "8841", "11.0.1", Gap{"11.0.1", "11.1.1MPP", "12-0-3MPP", false}, true},
+		{"a V within", "gigaset", "N870 IP PRO", "83.V2.11.0", Gap{"83.V2.11.0", "2.52.0", "2.52.0", false}, true},
+		{"a V within, new", "gigaset", "N870 IP PRO", "83.V2.52.0", Gap{}, false},
+		{"a model of no list", "grandstream", "GRP2614", "1.0.0.1", Gap{}, false},
+		{"not known yet", "yealink", "T46S", "", Gap{}, false},
+		{"of no vendor", "", "", "1", Gap{}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got, below := c.Below(tc.vendor, tc.model, tc.firmware); got != tc.want || below != tc.below {
+				t.Errorf("%+v %v, want %+v %v", got, below, tc.want, tc.below)
+			}
+		})
+	}
+}
+
+func TestToldFile(t *testing.T) {
+	c := catalog(t)
+	for _, tc := range []struct {
+		vendor, model string
+		files         []string
+		want          string
+	}{
+		{"yealink", "T46U", []string{"readme.txt", "T46U-108.86.0.70.rom"}, "T46U-108.86.0.70.rom"},
+		{"poly", "VVX 450", []string{"3111-48450-001.sip.ld"}, "sip.ld"},
+		{"cisco-mpp", "8841", []string{"kern88xx.sbn", "sip88xx.11-3-1.loads"}, "sip88xx.11-3-1.loads"},
+		{"grandstream", "GRP2614", []string{"grp2614fw.bin"}, "grp2614fw.bin"},
+		{"yealink", "T46U", []string{"notes.txt"}, ""},
+		{"snom", "M900", []string{"M900.bin"}, ""},
+		{"algo", "8180", []string{"8180.bin"}, ""},
+		{"nobody", "1", []string{"x.bin"}, ""},
+	} {
+		got, err := c.ToldFile(tc.vendor, tc.model, tc.files)
+		if got != tc.want || (err != nil) != (tc.want == "") || err != nil && !errors.Is(err, ErrNoImage) {
+			t.Errorf("%s %s %v: %q, %v", tc.vendor, tc.model, tc.files, got, err)
+		}
+	}
+}
+
+// TestHardware reads revisions where phones tell them.
+func TestHardware(t *testing.T) {
+	c := catalog(t)
+	for agent, want := range map[string]string{
+		"Grandstream Model HW GXP2160 V1.4A SW 1.0.11.74 DevId 000b82a1b2c3": "V1.4A",
+		"AUDC-IPPhone/2.2.8.61 (440HDG-Rev0; 00908F602AAC)":                  "Rev0",
+		"Yealink-T46G 28.71.0.81 28.1.0.128.0.0.0":                           "28.1.0.128.0.0.0",
+		"Yealink SIP-T46G 28.72.0.1 00:15:65:4a:a9:37":                       "",
+	} {
+		if got := c.ReadAgent(agent); got.Hardware != want || got.Firmware == "" {
+			t.Errorf("%s: %+v, want %q", agent, got, want)
+		}
+	}
+	for name, want := range map[string]string{"3111-48450-001.sip.ld": "3111-48450-001", "sip.ld": "", "fanvil_x5u_v2_hwv2_0.txt": "hwv2_0"} {
+		found := c.byFile(name)
+		if len(found) == 0 || found[0].hardware != want {
+			t.Errorf("%s: %+v, want %q", name, found, want)
+		}
+	}
 }

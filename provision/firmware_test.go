@@ -2,10 +2,13 @@ package provision
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"patchbay/dhcp/mac"
 )
 
 func TestFirmware(t *testing.T) {
@@ -23,12 +26,27 @@ func TestFirmware(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	for _, hidden := range []string{"yealink-1/.image.json", "yealink-1/x.rom", ".gone-yealink-2/x.rom"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, hidden)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, hidden), []byte("image"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	r := newRigWith(t, true, func(c *Config) { c.Firmware = root })
+	loads := make(chan string, 100)
+	r := newRigWith(t, true, func(c *Config) {
+		c.Firmware = root
+		c.Image = func(p Phone) Image { return ImageOf("yealink-1", "x.rom", "1") }
+		c.Loads = func(m mac.Addr, file string, whole bool) {
+			loads <- fmt.Sprintf("%v %s %v", m, file, whole)
+		}
+	})
 	const path = "/firmware/T46U-108.86.0.70.rom"
 	full := r.get(yealink, path, yealinkUA)
 	if full.Status != 200 || full.Body != string(content) || full.Header.Get("Accept-Ranges") != "bytes" {
@@ -53,6 +71,9 @@ func TestFirmware(t *testing.T) {
 		{"a link out", "GET", "/firmware/link", nil, 404, -1},
 		{"a folder", "GET", "/firmware/folder", nil, 404, -1},
 		{"the folder itself", "GET", "/firmware/", nil, 404, -1},
+		{"of an image", "GET", "/firmware/yealink-1/x.rom", nil, 200, 5},
+		{"the list of an image", "GET", "/firmware/yealink-1/.image.json", nil, 404, -1},
+		{"a hidden folder", "GET", "/firmware/.gone-yealink-2/x.rom", nil, 404, -1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r.limit.forget()
@@ -64,6 +85,22 @@ func TestFirmware(t *testing.T) {
 				t.Errorf("length %s", got.Header.Get("Content-Length"))
 			}
 		})
+	}
+	for len(loads) > 0 {
+		<-loads
+	}
+	for _, part := range []string{"bytes=0-1", "bytes=2-3", "bytes=4-4"} {
+		r.ask(home(yealink), http.MethodGet, "/firmware/yealink-1/x.rom", yealinkUA, nil, "Range", part)
+	}
+	r.ask(home(yealink), http.MethodHead, "/firmware/yealink-1/x.rom", yealinkUA, nil)
+	if file, fault := fetch(t, home(yealink), r.tftp, rrq(1, "firmware/yealink-1/x.rom")); fault != "" || string(file) != "image" {
+		t.Errorf("an image by TFTP: %q, %s", file, fault)
+	}
+	begun, whole := yealink.String()+" yealink-1/x.rom false", yealink.String()+" yealink-1/x.rom true"
+	for i, want := range []string{begun, begun, begun, whole, begun, whole} {
+		if got := <-loads; got != want {
+			t.Errorf("load %d: %q, want %q", i, got, want)
+		}
 	}
 	if file, fault := fetch(t, home(yealink), r.tftp, rrq(1, "firmware/T46U-108.86.0.70.rom")); fault != "" || !bytes.Equal(file, content) {
 		t.Errorf("by TFTP: %d bytes, %s", len(file), fault)

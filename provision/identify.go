@@ -18,6 +18,7 @@ type identity struct {
 	model    string // as we write it
 	written  string // as the phone writes it
 	firmware string
+	hardware string // revision
 	mac      mac.Addr
 	sister   bool // the vendor's, but of a firmware that must not get our options
 	foreign  bool // it said something, of no maker that is known
@@ -94,6 +95,8 @@ func (v *Vendor) read(patterns []*regexp.Regexp, s string) (identity, bool) {
 				_, id.model = v.model(id.written)
 			case "firmware":
 				id.firmware = at[i]
+			case "hw":
+				id.hardware = at[i]
 			case "stage":
 				updater = at[i] == "Updater"
 			case "mac":
@@ -115,6 +118,9 @@ type match struct {
 	vendor *Vendor
 	file   *File
 	mac    mac.Addr // zero if the name carries none
+	// hardware is the revision that the name carries: phones ask for images by
+	// it. Empty if it carries none.
+	hardware string
 }
 
 // byFile lists the readings of a name, at most one for each vendor.
@@ -143,6 +149,9 @@ func (v *Vendor) appendMatch(found []match, name string) []match {
 			if f.Role == RolePhone && (m.mac.IsZero() || m.mac.IsMulticast()) {
 				continue // no phone has such an address
 			}
+		}
+		if f.hw > 0 && at[2*f.hw] >= 0 {
+			m.hardware = strings.ToLower(name[at[2*f.hw]:at[2*f.hw+1]])
 		}
 		return append(found, m)
 	}

@@ -256,6 +256,9 @@ func (s *Server) Preview(m mac.Addr, local netip.Addr, scope string, values map[
 	if !ok || vendor == nil {
 		return "", fmt.Errorf("phone %v: no phone of a known vendor: %w", m, ErrOverride)
 	}
+	if s.cfg.Image != nil {
+		p.Image = s.cfg.Image(p)
+	}
 	scopes := map[string]Override{}
 	if s.cfg.Overrides != nil {
 		scopes = s.cfg.Overrides.All()

@@ -15,6 +15,7 @@ type Phone struct {
 	Vendor   string // name in the catalogue; empty if not recognised
 	Model    string // as the phone writes it, such as SIP-T46U
 	Firmware string
+	Hardware string // revision, as the phone writes it; empty: it does not say
 	Language string // ISO 639-1; empty means the site's
 	Accounts []Account
 
@@ -108,6 +109,7 @@ type Sighting struct {
 	Vendor   string
 	Model    string
 	Firmware string
+	Hardware string
 	Slots    int // how many accounts this model has; 0 if the catalogue does not say
 }
 

@@ -16,7 +16,7 @@ func TestDataSchema(t *testing.T) {
 	groups := map[string][]string{
 		"user_agents": {"model", "firmware", "mac", "stage", "family", "serial", "hw", "audc", "rest"},
 		"option60":    {"model", "category"},
-		"file":        {"mac", "model"},
+		"file":        {"mac", "model", "hw"},
 	}
 	languages := []string{"en", "es", "ja", "de", "fr", "pt"}
 	for _, v := range c.vendors {

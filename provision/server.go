@@ -44,8 +44,15 @@ type Config struct {
 	Tick   func()           // called at least every two seconds by every loop; may be nil
 	// Upstream is asked for every file instead of making it; nil: files are
 	// made here.
-	Upstream  *Upstream
-	Firmware  *os.Root    // directory of images; nil: there are none
+	Upstream *Upstream
+	Firmware *os.Root // directory of images; nil: there are none
+	// Image says which image a phone is told of now. It is called for each file
+	// of a phone that is rendered and must not block; nil: of none.
+	Image func(p Phone) Image
+	// Loads is called when a phone begins to fetch a file of the directory, by
+	// its path there, and again when it was sent the last byte of it. It must
+	// not block; may be nil.
+	Loads     func(m mac.Addr, file string, whole bool)
 	Overrides *Overrides  // nil: there are none
 	Uploads   UploadStore // keeps what phones write; nil: it is counted only
 	// Delivered is called when a phone has got its own configuration whole, or
@@ -102,6 +109,9 @@ func New(cfg Config, catalog *Catalog, phones PhoneStore, whois Whois, windows *
 	}
 	if cfg.Tick == nil {
 		cfg.Tick = func() {}
+	}
+	if cfg.Loads == nil {
+		cfg.Loads = func(mac.Addr, string, bool) {}
 	}
 	if cfg.Delivered == nil {
 		cfg.Delivered = func(mac.Addr, time.Time) {}
@@ -218,7 +228,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		answer := s.serve(r.Context(), q)
 		if answer.file != nil {
-			writeFile(w, r, answer)
+			s.writeFile(w, r, answer)
 			return
 		}
 		write(w, q, answer)

@@ -50,7 +50,7 @@ func (d *tftpDoor) Read(ctx context.Context, r tftp.Request) (tftp.Content, int6
 		return nil, 0, err
 	}
 	if a.file != nil {
-		return image{a.file}, a.size, nil
+		return image{a.file, a}, a.size, nil
 	}
 	return delivery{tftp.Bytes(a.body), a}, int64(len(a.body)), nil
 }

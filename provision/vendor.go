@@ -20,7 +20,7 @@ const (
 	RolePhone    Role = "phone"    // carries the device identity; only through the guard
 	RoleOptional Role = "optional" // a phone asks for it and lives without it: not found
 	RoleUpload   Role = "upload"   // a phone writes it: logs, its own overrides, call lists
-	RoleFirmware Role = "firmware" // an image; none is kept here, so not found
+	RoleFirmware Role = "firmware" // an image, if there is one of that name
 )
 
 var roles = []Role{RoleCommon, RolePhone, RoleOptional, RoleUpload, RoleFirmware}
@@ -54,6 +54,9 @@ type Vendor struct {
 	// Family takes out of a firmware version what names the image, in its
 	// first group: versions of two images must not be compared.
 	Family string `toml:"family"`
+	// Firmware says how phones are told of an image; without it they can't be.
+	Firmware Firmware  `toml:"firmware"`
+	Minimums []Minimum `toml:"minimum"`
 
 	// Screen is the template of a page in the XML browser of the phones, in
 	// templates/<vendor>/; empty: they have none, or none that is known.
@@ -90,6 +93,27 @@ type Option struct {
 	models *regexp.Regexp
 }
 
+// Firmware says how phones of a vendor are told of an image, in the keys that
+// the templates write.
+type Firmware struct {
+	Entry string `toml:"entry"` // which of the files of an image a phone is told of
+	// Name is told in the place of the name of that file, where phones put
+	// something of their own before it.
+	Name string `toml:"name"`
+	Not  string `toml:"not"` // models that know no such setting; empty: all do
+
+	entry, not *regexp.Regexp
+}
+
+// Minimum is what the cloud gateway asks of the firmware of some models.
+type Minimum struct {
+	Models   string `toml:"models"`   // on the model as we write it, whole, any case
+	Version  string `toml:"version"`  // lowest that it takes; one without a family holds for every family
+	Approved string `toml:"approved"` // that it would load itself; empty: not known
+
+	models *regexp.Regexp
+}
+
 // File is one name, or a pattern of names, that phones of this vendor ask for.
 type File struct {
 	Match    string `toml:"match"`    // on the path without the first slash and without language; group "mac"
@@ -100,8 +124,8 @@ type File struct {
 	Part     string `toml:"part"`     // tells a template that makes several files which one is asked for
 	Digest   bool   `toml:"digest"`   // not the file itself but its MD5 in lower case
 
-	match *regexp.Regexp
-	mac   int // index of the group
+	match   *regexp.Regexp
+	mac, hw int // indexes of the groups
 }
 
 // Model is what is known of one model, or of a family.
@@ -175,6 +199,14 @@ func (v *Vendor) compile() (faults []error) {
 			bad("family: want one group")
 		}
 	}
+	v.Firmware.entry, v.Firmware.not = expr("firmware.entry", "(?i)"+v.Firmware.Entry), expr("firmware.not", "(?i)^(?:"+v.Firmware.Not+")$")
+	for i := range v.Minimums {
+		m := &v.Minimums[i]
+		m.models = expr("minimum.models", "(?i)^(?:"+m.Models+")$")
+		if m.Models == "" || m.Version == "" {
+			bad("minimum[%d]: models and version are needed", i)
+		}
+	}
 	for i := range v.Options {
 		o := &v.Options[i]
 		o.models = expr("dhcp.models", "(?i)"+o.Models)
@@ -188,7 +220,7 @@ func (v *Vendor) compile() (faults []error) {
 	for i := range v.Files {
 		f := &v.Files[i]
 		f.match = expr("file.match", "(?i)"+f.Match)
-		f.mac = f.match.SubexpIndex("mac")
+		f.mac, f.hw = f.match.SubexpIndex("mac"), f.match.SubexpIndex("hw")
 		if !slices.Contains(roles, f.Role) {
 			bad("file %q: unknown role %q", f.Match, f.Role)
 		}

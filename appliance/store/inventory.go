@@ -51,7 +51,7 @@ func (v *Inventory) readPhones(ctx context.Context, out *enrol.Inventory) error 
 			m                     string
 			first, last, enrolled int64
 		)
-		err := rows.Scan(&m, &p.Vendor, &p.Model, &p.Firmware, &p.Language, &p.Slots, &first, &last, &enrolled)
+		err := rows.Scan(&m, &p.Vendor, &p.Model, &p.Firmware, &p.Hardware, &p.Language, &p.Slots, &first, &last, &enrolled)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (v *Inventory) readPhones(ctx context.Context, out *enrol.Inventory) error 
 		p.FirstSeen, p.LastSeen, p.Enrolled = fromMicros(first), fromMicros(last), fromMicros(enrolled)
 		out.Phones = append(out.Phones, p)
 		return err
-	}, "SELECT mac, vendor, model, firmware, language, slots, first_seen, last_seen, enrolled FROM phones ORDER BY mac")
+	}, "SELECT mac, vendor, model, firmware, hardware, language, slots, first_seen, last_seen, enrolled FROM phones ORDER BY mac")
 }
 
 func (v *Inventory) readPasswords(ctx context.Context, out *enrol.Inventory) error {
@@ -178,10 +178,10 @@ func (v *Inventory) PutPhone(ctx context.Context, p enrol.PhoneRecord, add []enr
 }
 
 func putPhone(t *tx, p enrol.PhoneRecord) error {
-	_, err := t.exec(`INSERT INTO phones (mac, vendor, model, firmware, language, slots, first_seen, last_seen, enrolled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (mac) DO UPDATE SET vendor = excluded.vendor, model = excluded.model, firmware = excluded.firmware, language = excluded.language,
+	_, err := t.exec(`INSERT INTO phones (mac, vendor, model, firmware, hardware, language, slots, first_seen, last_seen, enrolled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (mac) DO UPDATE SET vendor = excluded.vendor, model = excluded.model, firmware = excluded.firmware, hardware = excluded.hardware, language = excluded.language,
 		slots = excluded.slots, first_seen = excluded.first_seen, last_seen = excluded.last_seen, enrolled = excluded.enrolled`,
-		p.MAC.String(), p.Vendor, p.Model, p.Firmware, p.Language, int64(p.Slots), micros(p.FirstSeen), micros(p.LastSeen), micros(p.Enrolled))
+		p.MAC.String(), p.Vendor, p.Model, p.Firmware, p.Hardware, p.Language, int64(p.Slots), micros(p.FirstSeen), micros(p.LastSeen), micros(p.Enrolled))
 	return err
 }
 

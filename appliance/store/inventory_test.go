@@ -14,7 +14,7 @@ import (
 
 func phoneRecord(n byte) enrol.PhoneRecord {
 	return enrol.PhoneRecord{
-		MAC: phoneMAC(n), Vendor: "yealink", Model: "SIP-T46U", Firmware: "108.86.0.1", Language: "de", Slots: 2,
+		MAC: phoneMAC(n), Vendor: "yealink", Model: "SIP-T46U", Firmware: "108.86.0.1", Hardware: "1.0", Language: "de", Slots: 2,
 		FirstSeen: noon, LastSeen: noon.Add(time.Hour), Enrolled: noon.Add(2 * time.Hour),
 	}
 }

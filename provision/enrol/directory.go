@@ -161,7 +161,7 @@ func (d *Directory) Enrolled(m mac.Addr) bool {
 // render makes what a configuration is made from. d.mu is held.
 func (d *Directory) render(p *phone) provision.Phone {
 	out := provision.Phone{
-		MAC: p.rec.MAC, Vendor: p.rec.Vendor, Model: p.rec.Model, Firmware: p.rec.Firmware,
+		MAC: p.rec.MAC, Vendor: p.rec.Vendor, Model: p.rec.Model, Firmware: p.rec.Firmware, Hardware: p.rec.Hardware,
 		Language: p.rec.Language, Accounts: make([]provision.Account, 0, len(p.accounts)),
 		AdminPassword: p.own.Admin, UserPassword: p.own.User,
 	}

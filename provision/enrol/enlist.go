@@ -124,7 +124,7 @@ func (r *PhoneRecord) merge(s provision.Sighting) bool {
 	for _, f := range []struct {
 		to   *string
 		from string
-	}{{&r.Vendor, s.Vendor}, {&r.Model, s.Model}, {&r.Firmware, s.Firmware}} {
+	}{{&r.Vendor, s.Vendor}, {&r.Model, s.Model}, {&r.Firmware, s.Firmware}, {&r.Hardware, s.Hardware}} {
 		if f.from != "" {
 			*f.to = clip(f.from)
 		}

@@ -54,6 +54,7 @@ type PhoneRecord struct {
 	Vendor   string
 	Model    string
 	Firmware string
+	Hardware string // revision, as the phone writes it; empty: it does not say
 	Language string // ISO 639-1; empty: the site's
 	// Slots is the number of accounts that an administrator chose; 0 leaves
 	// it to the catalogue.
