@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"patchbay/provision":               {"patchbay/provision/tftp", "patchbay/sock"},
 	"patchbay/provision/tftp":          {"patchbay/sock"},
 	"patchbay/provision/upload":        {},
+	"patchbay/provision/firmware":      {},
 	"patchbay/provision/enrol":         {"patchbay/provision", "patchbay/provision/enrol/lineapi"},
 	"patchbay/provision/enrol/lineapi": {},
 	"patchbay/sipedge":                 {"patchbay/media", "patchbay/sock"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/lab/netns":     {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
 		"patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/switchport", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",
-		"patchbay/provision/enrol", "patchbay/provision/enrol/lineapi", "patchbay/provision/upload", "patchbay/sipedge", "patchbay/sipedge/hep", "patchbay/systemd",
+		"patchbay/provision/enrol", "patchbay/provision/enrol/lineapi", "patchbay/provision/firmware", "patchbay/provision/upload", "patchbay/sipedge", "patchbay/sipedge/hep", "patchbay/systemd",
 	},
 	"patchbay/cmd/patchbay": {"patchbay/dhcp", "patchbay/appliance", "patchbay/systemd", "patchbay/appliance/lab", "patchbay/appliance/web/api"},
 }

@@ -15,6 +15,13 @@ const (
 	RelayFailed Code = "provision.relay-failed" // File, Via, URL (host), Detail
 	HTTPSFailed Code = "provision.tls-failed"   // IP, Reason, Detail: what the phone offers
 	Window      Code = "provision.window"       // Duration, Reason: fetching is allowed for so long
+
+	FirmwareAsked   Code = "firmware.asked"   // Firmware, Detail (version before)
+	FirmwareWaits   Code = "firmware.waits"   // Firmware, Reason
+	FirmwareLoading Code = "firmware.loading" // Firmware
+	FirmwareLoaded  Code = "firmware.loaded"  // Firmware
+	FirmwareSeen    Code = "firmware.seen"    // Firmware, Detail (version before)
+	FirmwareFailed  Code = "firmware.failed"  // Firmware, Reason
 )
 
 // The reasons of provisioning.
@@ -36,6 +43,9 @@ const (
 	UpstreamFailed    Reason = "upstream-failed"
 	PathUnknown       Reason = "path-unknown"
 	WindowByHome      Reason = "window-home"
+
+	FirmwareNotLoaded Reason = "firmware-not-loaded"
+	FirmwareNotSeen   Reason = "firmware-not-seen"
 
 	TLSNotSpoken          Reason = "tls-not-spoken"
 	TLSTooOld             Reason = "tls-too-old"
@@ -74,8 +84,19 @@ var provisionWords = map[Code]func(Args) string{
 	RelayFailed: func(a Args) string {
 		return fmt.Sprintf("asked for %s by %v, and %s could not be asked (%s)", a.File, via(a), a.URL, a.Detail)
 	},
-	HTTPSFailed: func(a Args) string { return fmt.Sprintf("could not connect by HTTPS (%s)", a.Detail) },
-	Window:      func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
+	FirmwareAsked: func(a Args) string {
+		if a.Detail == "" {
+			return fmt.Sprintf("its turn has come: it is to load firmware %s", a.Firmware)
+		}
+		return fmt.Sprintf("its turn has come: it is to load firmware %s in the place of %s", a.Firmware, a.Detail)
+	},
+	FirmwareWaits:   with("is to load firmware %s, but not now", firmware),
+	FirmwareLoading: with("fetches firmware %s", firmware),
+	FirmwareLoaded:  with("has got all of firmware %s; it writes it and starts anew, which takes some minutes", firmware),
+	FirmwareSeen:    with("runs firmware %s now", firmware),
+	FirmwareFailed:  with("did not come to run firmware %s", firmware),
+	HTTPSFailed:     func(a Args) string { return fmt.Sprintf("could not connect by HTTPS (%s)", a.Detail) },
+	Window:          func(a Args) string { return fmt.Sprintf("may fetch its configuration for %s", span(a.Duration)) },
 }
 
 var provisionReasons = map[Reason]string{
@@ -95,6 +116,9 @@ var provisionReasons = map[Reason]string{
 	UpstreamFailed:    "the other provisioning service gave no answer; check provision.upstream and the way to the Internet",
 	PathUnknown:       "the personal address is not valid, or no more; give the phone its new one",
 	WindowByHome:      "it is where it was before",
+
+	FirmwareNotLoaded: "it was asked twice and did not fetch the image; look whether it has room for it, and whether it is the right one for this model and revision",
+	FirmwareNotSeen:   "it fetched the image and was not seen with it; look at the phone",
 
 	TLSNotSpoken:          "what it sent is no TLS",
 	TLSTooOld:             "its TLS is older than provision.tls_min allows; lower that, or update the phone's firmware",

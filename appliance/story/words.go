@@ -85,4 +85,5 @@ func slot(a Args) any     { return a.Account.Slot }
 func name(a Args) any     { return a.Name }
 func via(a Args) any      { return strings.ToUpper(a.Via) }
 func evidence(a Args) any { return a.Evidence }
+func firmware(a Args) any { return a.Firmware }
 func model(a Args) any    { return strings.TrimSpace(a.Vendor + " " + a.Model) }
