@@ -29,6 +29,7 @@ import (
 	"patchbay/media/prompt"
 	"patchbay/provision"
 	"patchbay/provision/enrol"
+	"patchbay/provision/firmware"
 	"patchbay/sipedge"
 	"patchbay/sipedge/hep"
 	"patchbay/systemd"
@@ -82,6 +83,10 @@ type Appliance struct {
 	hep       *hep.Exporter     // nil: no capture server
 	provision *provision.Server
 	doors     provisioning
+	images    *firmware.Store
+	imagesDir *os.Root
+	rollouts  *firmware.Rollouts
+	agents    agents
 	page      *web.Server
 	mdns      []*mdns.Responder
 	control   *api.Unix
@@ -130,7 +135,7 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Appliance, err error)
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildPage, a.buildSignIn, a.buildProvision, a.buildMDNS,
+		a.openStore, a.buildInventory, a.buildDHCP, a.buildEndpoint, a.buildPnP, a.buildUplink, a.buildSIP, a.putSiteLine, a.buildFirmware, a.buildPage, a.buildSignIn, a.buildProvision, a.buildMDNS,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -299,6 +304,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		a.desk.Heard(acc.MAC)
 		a.windows.Home(acc.MAC, ip)
 		a.refreshed(acc, ip)
+		a.sawAgent(acc)
 		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory, nil}, a.whois, a.db.Bindings(), registered, a.record, a.log)
@@ -546,7 +552,7 @@ func (a *Appliance) tasks() (front, base []Task) {
 	if a.switches != nil {
 		front = append(front, a.switches)
 	}
-	front = append(front, &lineSync{a}, a.arrivals, a.desk)
+	front = append(front, &lineSync{a}, a.arrivals, a.desk, a.rollouts)
 	if a.remote != nil {
 		front = append(front, a.remote)
 	}

@@ -141,6 +141,7 @@ func (b backend) condition() condition {
 	}
 	c.stolen = a.sources.stolen(a.now())
 	c.walks, c.noHTTPS = a.provision.Walks(), a.doors.noHTTPS
+	c.halted, c.tooOld = a.rollouts.Halted(), a.tooOld()
 	stats := a.db.Stats()
 	c.dropped = stats.StoryDropped + stats.CallsDropped
 	if stats.LastError != nil && a.now().Sub(stats.LastFailure) < time.Minute {
@@ -174,7 +175,7 @@ func (b backend) all() []api.Phone {
 // there is one.
 func (b backend) view(p enrol.PhoneSummary, leased netip.Addr) api.Phone {
 	v := api.Phone{
-		MAC: p.MAC, Vendor: b.a.vendorTitle(p.Vendor), Model: p.Model, Firmware: p.Firmware, FirstSeen: p.FirstSeen, LastSeen: p.LastSeen,
+		MAC: p.MAC, Vendor: b.a.vendorTitle(p.Vendor), Model: p.Model, Firmware: p.Firmware, FirmwareGap: b.a.gapWords(p.Vendor, p.Model, p.Firmware), FirstSeen: p.FirstSeen, LastSeen: p.LastSeen,
 		IP: leased, Accounts: make([]api.Account, 0, len(p.Accounts)),
 	}
 	for _, acc := range p.Accounts {

@@ -141,7 +141,7 @@ func Default() Config {
 		Provision: Provision{
 			HTTPPort: 80, HTTPSPort: 443, TFTPPort: 69, Window: 5 * time.Minute, TLSMin: "1.2",
 			// RFC 4594 §4: EF for telephony, CS3 for its signalling.
-			Resync: 24 * time.Hour, VoiceDSCP: 46, SignalDSCP: 24, Voicemail: "*99", Source: "local",
+			Resync: 24 * time.Hour, FirmwareMiB: 8192, VoiceDSCP: 46, SignalDSCP: 24, Voicemail: "*99", Source: "local",
 		},
 		SIP: SIP{Port: 5060, TLSPort: 5061, TLSMin: "1.2", Transport: "udp", SRTP: "off", Expires: 10 * time.Minute},
 		// Outside net.ipv4.ip_local_port_range of Linux, 32768 to 60999.

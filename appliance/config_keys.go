@@ -29,7 +29,7 @@ var knownKeys = []string{
 	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
 	"provision.http_port", "provision.https_port", "provision.tftp_port", "provision.window", "provision.source", "provision.upstream", "provision.lldp",
 	"provision.tls_min", "provision.tls_old", "provision.tls_suites", "provision.vendor_roots", "provision.resync", "provision.phone_pages",
-	"provision.dscp_voice", "provision.dscp_signal", "provision.voicemail", "provision.paging.name", "provision.paging.group",
+	"provision.firmware_mib", "provision.dscp_voice", "provision.dscp_signal", "provision.voicemail", "provision.paging.name", "provision.paging.group",
 	"sip.port", "sip.tls_port", "sip.tls_min", "sip.tls_old", "sip.transport", "sip.expires", "sip.srtp", "sip.sha256", "hep.address", "hep.agent", "hep.key", "media.first_port", "media.last_port", "media.hold", "media.direct",
 	"emergency.on_site", "emergency.webhook", "emergency.test", "location.name", "location.civic", "location.latitude", "location.longitude", "location.elin",
 	"location.phones", "location.circuit_ids", "location.switch_ports", "switch.name", "switch.address", "switch.community_file", "switch.user", "switch.auth_password_file", "switch.privacy_password_file", "switch.hash", "location.access_info", "location.subnets",

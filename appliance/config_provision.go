@@ -34,8 +34,10 @@ type Provision struct {
 	LLDP       string        `toml:"lldp"`        // "on" or "off"; empty: as the phone has it
 	VoiceDSCP  uint8         `toml:"dscp_voice"`  // 0: as the phone has it
 	SignalDSCP uint8         `toml:"dscp_signal"`
-	Voicemail  string        `toml:"voicemail"` // what the voicemail key dials; empty: none
-	Paging     []Paging      `toml:"paging"`
+	// FirmwareMiB bounds all firmware images together.
+	FirmwareMiB int      `toml:"firmware_mib"`
+	Voicemail   string   `toml:"voicemail"` // what the voicemail key dials; empty: none
+	Paging      []Paging `toml:"paging"`
 }
 
 func (p *Provision) validate(v *faults) {
@@ -49,6 +51,7 @@ func (p *Provision) validate(v *faults) {
 	}
 	v.check(p.LLDP == "" || p.LLDP == "on" || p.LLDP == "off", "provision.lldp", p.LLDP, `write "on" or "off", or leave it out`)
 	v.check(tlsVersions[p.TLSMin] != 0, "provision.tls_min", p.TLSMin, `write "1.2", or "1.0" where old phones have to connect`)
+	v.check(p.FirmwareMiB >= 0 && p.FirmwareMiB <= 1<<20, "provision.firmware_mib", strconv.Itoa(p.FirmwareMiB), "write how many MiB all firmware images may have, from 0 to 1048576")
 	for _, name := range p.TLSSuites {
 		_, ok := provision.SuiteByName(name)
 		v.check(ok, "provision.tls_suites", name, `write IANA names, such as "TLS_RSA_WITH_AES_128_CBC_SHA"`)

@@ -11,6 +11,7 @@ import (
 	"patchbay/appliance/switchport"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
+	"patchbay/provision/firmware"
 	"patchbay/sipedge"
 )
 
@@ -47,6 +48,9 @@ type condition struct {
 	noHTTPS error            // why phones have no HTTPS
 
 	silentSwitches []switchport.Fault // that do not say where phones hang
+
+	halted []firmware.Rollout // that stopped by themselves
+	tooOld int                // phones that the cloud gateway would not take with their firmware
 
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
@@ -118,6 +122,20 @@ func problems(c condition) []health.Problem {
 	for _, t := range c.stolen {
 		add("two-sources", health.Critical, t.since, fmt.Sprintf("The device identity of %v is used from two places, %v and %v: one of them is a copy.", t.account, t.ip, t.other),
 			"Find out which of the two is the phone, take the other one off the network, and give the phone a new device password on its page.")
+	}
+	for _, r := range c.halted {
+		text := fmt.Sprintf("The roll-out of firmware %s to %s has stopped by itself", r.Version, r.Target)
+		for _, s := range r.Steps {
+			if s.State == firmware.Failed {
+				text += fmt.Sprintf(": %v, %s", s.MAC, s.Why.Words())
+				break
+			}
+		}
+		add("firmware-halted", health.Warning, r.Changed, text+".", "Look at that phone; then go on with the roll-out, or roll it back, on the page Firmware.")
+	}
+	if c.tooOld > 0 && c.gatewayConfigured {
+		add("firmware-old", health.Notice, time.Time{}, fmt.Sprintf("The Teams SIP gateway would not take %d phone(s) with the firmware that they have.", c.tooOld),
+			"The page Firmware says which, and brings them another one.")
 	}
 	for _, text := range c.deaf {
 		add("lldp", health.Notice, time.Time{}, "What the switch says by LLDP can't be heard on "+text+".",

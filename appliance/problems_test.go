@@ -12,6 +12,7 @@ import (
 	"patchbay/appliance/switchport"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
+	"patchbay/provision/firmware"
 )
 
 func TestProblems(t *testing.T) {
@@ -29,6 +30,10 @@ func TestProblems(t *testing.T) {
 		{"pool nearly full", func(c *condition) { c.pools[0].used = 90 }, []string{"pool-nearly-full"}},
 		{"pool full", func(c *condition) { c.pools[0].used = 100 }, []string{"pool-full"}},
 		{"somebody walks", func(c *condition) { c.walks = []provision.Walk{{Phones: 16}} }, []string{"walk"}},
+		{"a roll-out that stopped", func(c *condition) {
+			c.halted = []firmware.Rollout{{Version: "1", Steps: []firmware.Step{{State: firmware.Failed, Why: story.FirmwareNotSeen}}}}
+		}, []string{"firmware-halted"}},
+		{"firmware that the gateway would not take", func(c *condition) { c.tooOld = 3 }, []string{"firmware-old"}},
 		{"no HTTPS", func(c *condition) { c.noHTTPS = errors.New("in use") }, []string{"no-https"}},
 		{"PnP without an answer", func(c *condition) { c.pnpHeld = []pnpHeld{{reason: story.AddressOfOther}} }, []string{"pnp-held"}},
 		{"a switch is silent", func(c *condition) {

@@ -149,6 +149,9 @@ func (a *Appliance) buildProvision(context.Context) error {
 		Overrides: a.doors.overrides,
 		Paths:     a.doors.paths,
 		TLS:       a.phonesTLS(),
+		Firmware:  a.imagesDir,
+		Image:     a.imageOf,
+		Loads:     a.loadsImage,
 	}
 	if a.cfg.Provision.Source == "proxy" {
 		to, err := provision.ParseUpstream(a.cfg.Provision.Upstream)
@@ -156,9 +159,6 @@ func (a *Appliance) buildProvision(context.Context) error {
 			return fmt.Errorf("provision.%w", err)
 		}
 		cfg.Upstream = provision.NewUpstream(to)
-	}
-	if cfg.Firmware, err = a.firmwareFolder(); err != nil {
-		return err
 	}
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.Provision.HTTPPort))
@@ -181,21 +181,6 @@ func (a *Appliance) buildProvision(context.Context) error {
 	}
 	a.closers = append(a.closers, a.provision.Close)
 	return nil
-}
-
-// firmwareFolder opens the directory that administrators put images into, and
-// makes it if there is none.
-func (a *Appliance) firmwareFolder() (*os.Root, error) {
-	dir := filepath.Join(a.cfg.Box.State, "firmware")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("firmware: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("firmware: %w", err)
-	}
-	a.closers = append(a.closers, root.Close)
-	return root, nil
 }
 
 // phonesTLS is how HTTPS is spoken with phones.

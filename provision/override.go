@@ -67,7 +67,7 @@ var (
 
 // keptKeys are what the box sets itself, and what would lead a phone away from
 // it: device identity, servers, provisioning.
-var keptKeys = regexp.MustCompile(`(?i)passw|pwd|auth_name|auth\.userid|user_?name|user_?id|auth_id|sip_server|outbound|reg\.\d+\.(address|server)|proxy_|registrar|^proxy|profile_rule|provision|^prov\.|^sip\.(proxy|obproxy|bkproxy|u\d)|^(P34|P35|P36|P47|P48|P237|P192|P2)$|upgrade_rule|firmware\.url`)
+var keptKeys = regexp.MustCompile(`(?i)passw|pwd|auth_name|auth\.userid|user_?name|user_?id|auth_id|sip_server|outbound|reg\.\d+\.(address|server)|proxy_|registrar|^proxy|profile_rule|provision|^prov\.|^sip\.(proxy|obproxy|bkproxy|u\d)|^(P34|P35|P36|P47|P48|P237|P192|P238|P2|firmware|update_policy)$|upgrade_?(rule|enable|server)|app_file_path|firmware\.url`)
 
 // NewOverrides takes what was stored, by scope.
 func NewOverrides(c *Catalog, stored map[string]Override) *Overrides {

@@ -62,7 +62,7 @@ func (f *fetcher) fetchListed(ctx context.Context, form format, fresh *changes) 
 		if err != nil {
 			return settings{}, err
 		}
-		if body == nil {
+		if body == nil || strings.HasPrefix(string(body), firmwareMark) { // an image under the vendor's own name is no settings
 			continue
 		}
 		if strings.HasSuffix(name, ".md5") {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -78,7 +79,8 @@ func (f *fetcher) fetchPoly(ctx context.Context, fresh *changes) (settings, erro
 	values := top.values
 	if m.firmware != "" {
 		// The part number goes before the file name; no firmware is normal.
-		if _, err := optional(f.get(ctx, f.p.PartNumber+"."+m.firmware)); err != nil {
+		values["APP_FILE_PATH"] = m.firmware
+		if err := f.polyAsks(ctx, m.firmware); err != nil {
 			return settings{}, err
 		}
 	}
@@ -103,6 +105,16 @@ func (f *fetcher) fetchPoly(ctx context.Context, fresh *changes) (settings, erro
 	}
 	accounts, err := polyAccounts(values)
 	return settings{accounts: accounts, values: values}, err
+}
+
+// polyAsks looks at the image that the master file names.
+func (f *fetcher) polyAsks(ctx context.Context, name string) error {
+	target := f.at(within(strings.TrimPrefix(path.Dir(name), "."), f.p.PartNumber+"."+path.Base(name)))
+	_, _, err := f.piece(ctx, target, 0)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // polyMaster gets the master file: the one that the URL names, or the phone's

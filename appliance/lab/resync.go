@@ -131,6 +131,15 @@ func (r *run) resync(reboot bool) {
 		release()
 		return
 	}
+	version, err := r.fetch.load(r.ctx, s.values)
+	if err != nil {
+		r.p.step("http", "can't load its firmware: %v", err)
+	}
+	if version != "" {
+		r.flash(version)
+		r.restart()
+		return
+	}
 	if r.p.p.dialect == poly && polyResync(s.values, changed) == resyncReboot {
 		r.restart()
 		return

@@ -54,12 +54,25 @@ func (r *run) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.fetch, err = newFetcher(r.p.p, r.ip, url, r.p.noter("http")); err != nil {
+	if r.fetch, err = newFetcher(r.p.personality(), r.ip, url, r.p.noter("http")); err != nil {
 		return err
 	}
 	s, _, err := r.fetch.fetch(ctx)
 	if err != nil {
 		return err
+	}
+	version, err := r.fetch.load(ctx, s.values)
+	if err != nil {
+		return err
+	}
+	if version != "" { // it begins anew, as the same phone with another agent
+		r.flash(version)
+		if r.fetch, err = newFetcher(r.p.personality(), r.ip, url, r.p.noter("http")); err != nil {
+			return err
+		}
+		if s, _, err = r.fetch.fetch(ctx); err != nil {
+			return err
+		}
 	}
 	r.values = s.values
 	for _, a := range s.accounts {
@@ -154,7 +167,7 @@ func (r *run) add(a Account) error {
 	ua := r.agents[key]
 	if ua == nil {
 		var err error
-		if ua, err = newAgent(strings.ToUpper(a.Transport), r.p.p.fill(r.p.p.SIPAgent), r.p.cfg.Log); err != nil {
+		if ua, err = newAgent(strings.ToUpper(a.Transport), r.p.personality().fill(r.p.p.SIPAgent), r.p.cfg.Log); err != nil {
 			return err
 		}
 		ua.invited = r.invited

@@ -33,6 +33,7 @@ type fake struct {
 	reserved []api.Reservation
 	uploads  []api.Upload
 
+	firmware  api.FirmwareView
 	overrides map[string]api.Override
 	text      string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls     []string // what was asked of the desk

@@ -82,6 +82,7 @@ func (f *fake) furnish() {
 	}
 	f.nextLine = 3
 	f.furnishPhones(now)
+	f.furnishFirmware(now)
 	f.furnishStories(now)
 	f.furnishLeases(now)
 }

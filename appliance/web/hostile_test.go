@@ -70,6 +70,14 @@ func poison(f *fake, text string) {
 		MAC: yealink, Vendor: text, Model: text, Firmware: text, IP: netip.MustParseAddr("192.0.2.1"), Evidence: text, State: api.SignedIn,
 		Accounts: []api.Account{{Slot: 1, State: api.SignedIn, Line: ref, Transport: text, Expires: f.now()}},
 	}}
+	f.phones[yealink].FirmwareGap = text
+	f.firmware = api.FirmwareView{
+		Vendors:  []api.FirmwareVendor{{Name: "yealink", Title: text}},
+		Images:   []api.FirmwareImage{{ID: text, Vendor: "yealink", Title: text, Version: text, Label: text, Files: []api.FirmwareFile{{Name: text, SHA256: text, Checked: text}}}},
+		Pins:     []api.FirmwarePin{{Vendor: "yealink", Model: text, Hardware: text, Image: text}},
+		Rollouts: []api.FirmwareRollout{{Vendor: "yealink", Title: text, Model: text, Hardware: text, Version: text, State: "going", Steps: []api.FirmwareStep{{MAC: yealink, Name: text, State: "failed", Text: text}}}},
+		Models:   []api.FirmwareModel{{Vendor: "yealink", Title: text, Model: text, Phones: []api.FirmwarePhone{{MAC: yealink, Name: text, Hardware: text, Firmware: text, Below: text}}}},
+	}
 	f.stories = map[mac.Addr][]api.Entry{}
 	for _, code := range []story.Code{story.Discover, story.Identified, story.Served, story.CallIn, story.BadMessage, story.Quality, story.CallFailed, "code.of.the.future"} {
 		f.record(yealink, story.Event{Proto: story.SIP, Code: code, Args: story.Args{
@@ -113,7 +121,7 @@ var formValue = regexp.MustCompile(` value="[^"]*"`)
 // called, so nothing that they say becomes markup.
 func TestHostileStrings(t *testing.T) {
 	s, f, token := office(t)
-	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/lines", "/lines/1", "/calls", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/overrides?scope=vendor/yealink", "/nothing"}
+	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/firmware", "/lines", "/lines/1", "/calls", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/overrides?scope=vendor/yealink", "/nothing"}
 	want := map[string][]string{}
 	poison(f, "harmless")
 	for _, path := range paths {

@@ -148,8 +148,11 @@ func (s *Server) handler() http.Handler {
 	return secured(s.recovered(s.hosts(origin.Handler(limited(api.Matched(mux, s.unmatched))))))
 }
 
-// bodyLimit is how much may be sent to a path: whole CSV files to a few.
+// bodyLimit is how much may be sent to a path: whole files to a few.
 func bodyLimit(path string) int64 {
+	if strings.HasPrefix(path, "/firmware/images") || strings.HasPrefix(path, api.Prefix+"/firmware/images/") {
+		return api.MaxImage + maxBody // streamed to the disk, never in memory
+	}
 	for _, prefix := range []string{"/enrol", api.Prefix + "/enrolment", api.Prefix + "/signins", api.Prefix + "/signouts", api.Prefix + "/lines/csv", api.Prefix + "/restarts"} {
 		if strings.HasPrefix(path, prefix) {
 			return 2*api.MaxSheet + maxBody // the page sends it as a form

@@ -66,6 +66,15 @@ func TestWords(t *testing.T) {
 	for _, word := range []string{"kind-resync", "kind-restart", "state-queued", "state-asked", "state-fetched", "state-done", "state-failed"} {
 		used["actions."+word] = true
 	}
+	for _, do := range []string{"remove", "rollout", "pin", "unpin", "stop", "resume", "rollback"} {
+		used["done.firmware-"+do] = true
+	}
+	for _, state := range []string{"canary", "going", "stopped", "halted", "done", "undone"} {
+		used["firmware.state-"+state] = true
+	}
+	for _, state := range []string{"waiting", "away", "asked", "loading", "loaded", "seen", "failed"} {
+		used["firmware.step-"+state] = true
+	}
 	for _, verdict := range []string{"ok", "wrong", "nothing", "unproven"} {
 		used["verdict."+verdict] = true
 	}

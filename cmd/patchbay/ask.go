@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -13,7 +14,11 @@ import (
 
 // socketFlags adds what every command needs that asks the running daemon.
 func socketFlags(name string) (parseArgs func(args []string, maxArgs int) (rest []string, socket string, err error)) {
-	fs := flags(name)
+	return socketFlagsOf(flags(name))
+}
+
+// socketFlagsOf is socketFlags for a command with flags of its own.
+func socketFlagsOf(fs *flag.FlagSet) (parseArgs func(args []string, maxArgs int) (rest []string, socket string, err error)) {
 	config := fs.String("config", defaultConfig, "configuration file of the daemon")
 	path := fs.String("socket", "", "control socket of the daemon, if it is not where the configuration says")
 	return func(args []string, maxArgs int) ([]string, string, error) {

@@ -48,6 +48,7 @@ var commands = []command{
 	{"reserve", "MAC [IP]", "keep an address for a device", reserve},
 	{"unreserve", "MAC", "take a reservation back", unreserve},
 	{"override", "[scopes | set SCOPE KEY=VALUE... | preview MAC SCOPE KEY=VALUE... | rollback SCOPE]", "add settings in a vendor's own keys", overrideCommand},
+	{"firmware", "[add | remove | pin | unpin | rollout | stop | resume | rollback ...]", "keep images of phones, and bring them to the phones", firmwareCommand},
 	{"uploads", "MAC [ID]", "list what a phone has written to the box, or print one file", uploads},
 	{"path", "MAC [renew]", "print the personal address of a phone", personalPath},
 	{"tls", "", "show what phones speak by HTTPS, and which will stop working when", phonesTLS},

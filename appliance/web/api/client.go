@@ -180,7 +180,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+	return decodeBody(res.Body, out)
+}
+
+func decodeBody(body io.Reader, out any) error {
+	if err := json.NewDecoder(body).Decode(out); err != nil {
 		return fmt.Errorf("read the answer of patchbay: %w", err)
 	}
 	return nil

@@ -63,6 +63,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 	routes = append(routes, h.leaseRoutes()...)
 	routes = append(routes, h.provisioningRoutes()...)
 	routes = append(routes, h.overrideRoutes()...)
+	routes = append(routes, h.firmwareRoutes()...)
 	routes = append(routes, h.enrolmentRoutes()...)
 	routes = append(routes, h.signInRoutes()...)
 	routes = append(routes, Route{Method: http.MethodGet, Path: "/doctor", Handler: h.do(h.doctor)})

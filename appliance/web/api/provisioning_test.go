@@ -98,6 +98,8 @@ var provisioningViews = map[string]any{
 	"Upload": Upload{}, "UploadList": UploadList{}, "PersonalPath": PersonalPath{}, "PhoneTLS": PhoneTLS{}, "TLSChange": TLSChange{},
 	"PhonesTLS": PhonesTLS{}, "Certificate": Certificate{}, "CertificateEdit": CertificateEdit{},
 	"Override": Override{}, "OverrideList": OverrideList{}, "OverrideScope": OverrideScope{}, "OverrideScopes": OverrideScopes{}, "OverrideEdit": OverrideEdit{}, "OverridePreview": OverridePreview{}, "OverrideRollback": OverrideRollback{}, "Diff": Diff{},
+	"FirmwareView": FirmwareView{}, "FirmwareImage": FirmwareImage{}, "FirmwareFile": FirmwareFile{}, "FirmwarePin": FirmwarePin{}, "FirmwareRollout": FirmwareRollout{}, "FirmwareStep": FirmwareStep{},
+	"FirmwareVendor": FirmwareVendor{}, "FirmwareModel": FirmwareModel{}, "FirmwarePhone": FirmwarePhone{}, "FirmwarePinEdit": FirmwarePinEdit{}, "FirmwarePlan": FirmwarePlan{},
 }
 
 func TestProvisioningRoutes(t *testing.T) {

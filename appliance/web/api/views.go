@@ -197,17 +197,20 @@ type Phones struct {
 // Phone is one phone. What it says of itself (vendor, model, firmware) is
 // never trusted.
 type Phone struct {
-	MAC       mac.Addr   `json:"mac"`
-	Vendor    string     `json:"vendor,omitempty"` // name in the catalogue
-	Model     string     `json:"model,omitempty"`
-	Firmware  string     `json:"firmware,omitempty"`
-	IP        netip.Addr `json:"ip,omitzero"`
-	Evidence  string     `json:"evidence,omitempty"` // why IP is held to be its address, as mac.Evidence says it
-	State     State      `json:"state"`
-	Accounts  []Account  `json:"accounts"`
-	FirstSeen time.Time  `json:"first_seen,omitzero"`
-	LastSeen  time.Time  `json:"last_seen,omitzero"`
-	Enrolled  time.Time  `json:"enrolled,omitzero"` // zero: it waits on activation
+	MAC      mac.Addr `json:"mac"`
+	Vendor   string   `json:"vendor,omitempty"` // name in the catalogue
+	Model    string   `json:"model,omitempty"`
+	Firmware string   `json:"firmware,omitempty"`
+	// FirmwareGap says why the cloud gateway would not take it with that
+	// firmware; empty: nothing is known against it.
+	FirmwareGap string     `json:"firmware_gap,omitempty"`
+	IP          netip.Addr `json:"ip,omitzero"`
+	Evidence    string     `json:"evidence,omitempty"` // why IP is held to be its address, as mac.Evidence says it
+	State       State      `json:"state"`
+	Accounts    []Account  `json:"accounts"`
+	FirstSeen   time.Time  `json:"first_seen,omitzero"`
+	LastSeen    time.Time  `json:"last_seen,omitzero"`
+	Enrolled    time.Time  `json:"enrolled,omitzero"` // zero: it waits on activation
 	// Stale: not heard of for 14 days, or for 30 if somebody is signed in.
 	Stale bool `json:"stale"`
 	// NoEmergency: it never registered here, so it can't call the emergency

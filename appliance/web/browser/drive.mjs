@@ -251,6 +251,28 @@ await step('add a phone that was not seen', async () => {
   await shot(page, 'phone-added');
 });
 
+await step('roll an image out', async () => {
+  await page.goto(`${PAGE}/phones`);
+  await page.getByRole('link', { name: 'Firmware', exact: true }).click();
+  await page.locator('[data-status][data-is=on]').waitFor();
+  await page.getByText('1 of 14 phones run it').waitFor();
+  await shot(page, 'firmware');
+  const model = page.locator('article', { hasText: 'on 13 phone(s)' });
+  await model.getByText('Roll an image out').click();
+  await model.getByLabel('Goes first').selectOption({ index: 2 });
+  await model.getByLabel('Phones at the same time').fill('3');
+  await shot(page, 'firmware-form');
+  await model.getByRole('button', { name: 'Begin the roll-out' }).click();
+  await page.getByText('The roll-out has begun.').waitFor();
+  await page.getByRole('button', { name: 'Go on' }).click();
+  await page.getByText('The roll-out goes on.').waitFor();
+  await page.getByLabel('Version', { exact: true }).fill('6.4.7.1');
+  await page.getByLabel('File', { exact: true }).setInputFiles({ name: 'new.sip.ld', mimeType: 'application/octet-stream', buffer: Buffer.alloc(200 << 10) });
+  await page.getByRole('button', { name: 'Add the file' }).click();
+  await page.getByText('The file is kept.').waitFor();
+  await check(page, 'firmware');
+});
+
 await step('older pages of a story', async () => {
   await page.goto(`${PAGE}/phones/00:04:f2:1c:20:11`);
   assert.equal(await page.locator('.step').count(), 100);
@@ -400,7 +422,7 @@ await step('in the dark', async () => {
   await login(dark);
   await dark.locator('[data-status][data-is=on]').waitFor();
   await shot(dark, 'dark-dashboard');
-  for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-line', '/lines/1'],
+  for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-firmware', '/firmware'], ['dark-line', '/lines/1'],
     ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-overrides', '/overrides?scope=vendor/yealink'], ['dark-password', '/password']]) {
     await dark.goto(PAGE + path);
     await shot(dark, name);
@@ -436,7 +458,7 @@ await step('text at twice its size', async () => {
     await large.setViewportSize({ width: 320, height: 600 });
   }
   await login(large);
-  for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/password']) {
+  for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/password']) {
     await large.goto(PAGE + path);
     await check(large, `${path} enlarged`);
   }
@@ -460,7 +482,7 @@ await step(`${VECTORS} hostile names on every page`, async () => {
   // All at the width where room is short; a sample where there is plenty.
   for (let n = width < 600 ? 0 : 3; n < Number(VECTORS); n += width < 600 ? 1 : 4) {
     const text = await tell(`/poison/${n}`);
-    for (const path of ['/', '/phones', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink']) {
+    for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink']) {
       await page.goto(PAGE + path);
       await check(page, `${path} with ${text}`);
     }
