@@ -21,14 +21,16 @@ import (
 // fleetBox runs a box with one network on loopback for each language.
 func fleetBox(t *testing.T) (box *appliance.Appliance, places map[string]place) {
 	t.Helper()
-	return fleetBoxIn(t, t.TempDir())
+	box, places, _ = fleetBoxIn(t, t.TempDir())
+	return box, places
 }
 
-// fleetBoxIn is fleetBox with a state directory of the caller.
-func fleetBoxIn(t *testing.T, state string) (box *appliance.Appliance, places map[string]place) {
+// fleetBoxIn is fleetBox with a state directory of the caller. It returns the
+// configuration too.
+func fleetBoxIn(t *testing.T, state string) (box *appliance.Appliance, places map[string]place, cfg appliance.Config) {
 	t.Helper()
 	places = make(map[string]place)
-	cfg := appliance.Default()
+	cfg = appliance.Default()
 	cfg.Box = appliance.Box{Name: "Fleet", State: state, Country: "DE", TimeZone: "Europe/Berlin", Language: "en"}
 	sockets := make(map[netip.Addr]place)
 	for _, lang := range appliance.Languages {
@@ -70,7 +72,7 @@ func fleetBoxIn(t *testing.T, state string) (box *appliance.Appliance, places ma
 			t.Errorf("the box ended: %v", err)
 		}
 	})
-	return box, places
+	return box, places, cfg
 }
 
 // TestFleet starts every personality of the lab against the real box: DHCP,

@@ -13,7 +13,7 @@ import (
 // TestPolicyCommand changes policies and a PIN of a running box by command.
 func TestPolicyCommand(t *testing.T) {
 	state := t.TempDir()
-	box, _ := fleetBoxIn(t, state)
+	box, _, _ := fleetBoxIn(t, state)
 	ctx := t.Context()
 	line, err := api.PutLine(ctx, box.Backend(), api.LineEdit{Name: "Anna", AOR: "sip:anna@example.com", Extension: "21"})
 	if err != nil {
