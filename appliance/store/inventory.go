@@ -20,20 +20,21 @@ import (
 type Inventory struct {
 	db *DB
 
-	mu   sync.Mutex
-	seen map[mac.Addr]time.Time // last signs of life that are not on disk yet
+	mu    sync.Mutex
+	seen  map[mac.Addr]time.Time     // last signs of life that are not on disk yet
+	asked map[mac.Addr]*enrol.Action // what phones are asked to do, as far as it is not on disk; nil: it is over
 }
 
 var _ enrol.Store = (*Inventory)(nil)
 
 func newInventory(db *DB) *Inventory {
-	return &Inventory{db: db, seen: make(map[mac.Addr]time.Time)}
+	return &Inventory{db: db, seen: make(map[mac.Addr]time.Time), asked: make(map[mac.Addr]*enrol.Action)}
 }
 
 // Inventory implements [enrol.Store]. A password that does not open is an
 // error: a box that went on without it would lock the phone out.
 func (v *Inventory) Inventory(ctx context.Context) (out enrol.Inventory, err error) {
-	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readPasswords, v.readAccounts, v.readLines, v.readAddresses, v.readCodes, v.readFailures, v.readGrants, v.readPolicy} {
+	for _, read := range []func(context.Context, *enrol.Inventory) error{v.readPhones, v.readPasswords, v.readAccounts, v.readLines, v.readAddresses, v.readCodes, v.readFailures, v.readGrants, v.readPolicy, v.readActions} {
 		if err := read(ctx, &out); err != nil {
 			if errors.Is(err, ErrKey) {
 				err = v.db.withFix(err)
@@ -263,8 +264,13 @@ func (v *Inventory) Seen(m mac.Addr, at time.Time) {
 	}
 }
 
-// flush writes the last signs of life.
+// flush writes what is behind.
 func (v *Inventory) flush(ctx context.Context) error {
+	return errors.Join(v.flushSeen(ctx), v.flushActions(ctx))
+}
+
+// flushSeen writes the last signs of life.
+func (v *Inventory) flushSeen(ctx context.Context) error {
 	v.mu.Lock()
 	now := v.seen
 	if len(now) == 0 {

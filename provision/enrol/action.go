@@ -83,6 +83,7 @@ func (a Action) Over() bool { return a.State == Done || a.State == Failed }
 // own; close ends them and waits.
 type actions struct {
 	notify Notifier
+	keep   keeper // may be nil
 	tell   func(mac.Addr, story.Code, story.Args)
 	now    func() time.Time
 	places chan struct{}
@@ -108,10 +109,16 @@ type acting struct {
 	heard    chan struct{} // holds one token when the phone was heard of
 }
 
-func newActions(n Notifier, tell func(mac.Addr, story.Code, story.Args), now func() time.Time) *actions {
+// keeper is where actions that are not over outlive the process.
+type keeper interface {
+	KeepAction(a Action)
+	DropAction(m mac.Addr)
+}
+
+func newActions(n Notifier, keep keeper, tell func(mac.Addr, story.Code, story.Args), now func() time.Time) *actions {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &actions{
-		notify: n, tell: tell, now: now, places: make(chan struct{}, asksAtOnce), ctx: ctx, cancel: cancel,
+		notify: n, keep: keep, tell: tell, now: now, places: make(chan struct{}, asksAtOnce), ctx: ctx, cancel: cancel,
 		live: make(map[mac.Addr]*acting),
 	}
 }
@@ -128,8 +135,9 @@ func (x *actions) add(kind ActionKind, accounts []mac.Account) int64 {
 	defer x.mu.Unlock()
 	if p, ok := x.live[m]; ok {
 		p.accounts, p.since = accounts, x.now()
-		if kind == Restart {
+		if kind == Restart && p.Kind != Restart {
 			p.Kind = Restart
+			x.note(p.Action)
 		}
 		if p.begun {
 			put(p.more)
@@ -145,8 +153,17 @@ func (x *actions) add(kind ActionKind, accounts []mac.Account) int64 {
 		accounts: accounts, since: x.now(), more: make(chan struct{}, 1), fetched: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 	}
 	x.live[m] = p
+	x.note(p.Action)
 	x.wg.Go(func() { x.run(p) })
 	return p.ID
+}
+
+// note keeps an action for the time after a restart. mu is held, so that it
+// can't come after the end; it does not block.
+func (x *actions) note(a Action) {
+	if x.keep != nil {
+		x.keep.KeepAction(a)
+	}
 }
 
 // run follows one action to its end, and begins anew if something changed
@@ -164,6 +181,9 @@ func (x *actions) run(p *acting) {
 		p.State, p.Why, p.Changed = state, why, x.now()
 		x.over = append(x.over, p.Action)
 		x.over = x.over[max(0, len(x.over)-keptActions):]
+		if x.ctx.Err() == nil && x.keep != nil { // else it goes on after the restart
+			x.keep.DropAction(p.Account.MAC)
+		}
 		x.mu.Unlock()
 		if x.ctx.Err() == nil {
 			code := story.ActionDone

@@ -9,6 +9,7 @@ import (
 
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
+	"patchbay/provision"
 )
 
 // desktop is a Notifier whose phones do what they are told to.
@@ -66,7 +67,7 @@ func (d *desktop) times() int {
 func following(t *testing.T, test func(d *desktop, x *actions)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desktop{err: map[mac.Account]error{}}
-		x := newActions(d, func(mac.Addr, story.Code, story.Args) {}, time.Now)
+		x := newActions(d, nil, func(mac.Addr, story.Code, story.Args) {}, time.Now)
 		defer x.close()
 		test(d, x)
 	})
@@ -214,7 +215,7 @@ func TestActionsAtOnce(t *testing.T) {
 // TestActionsClose ends everything at once, and takes no more.
 func TestActionsClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		x := newActions(&desktop{}, func(mac.Addr, story.Code, story.Args) { t.Error("told a story at the end") }, time.Now)
+		x := newActions(&desktop{}, nil, func(mac.Addr, story.Code, story.Args) { t.Error("told a story at the end") }, time.Now)
 		x.add(Resync, []mac.Account{slot(1, 1)})
 		synctest.Wait()
 		begun := time.Now()
@@ -223,9 +224,58 @@ func TestActionsClose(t *testing.T) {
 			t.Error("did not close")
 		}
 	})
-	x := newActions(nil, nil, time.Now)
+	x := newActions(nil, nil, nil, time.Now)
 	if x.add(Resync, []mac.Account{slot(1, 1)}) != 0 {
 		t.Error("asked without a way to phones")
 	}
 	x.close()
+}
+
+// TestActionsSurvive: what phones were being asked to do when the box stopped
+// is asked again after the restart, and so is the phone that was not seen with
+// its newest device identity, of which nothing else may have reached the disk.
+func TestActionsSurvive(t *testing.T) {
+	for _, how := range []string{"stopped", "killed"} {
+		t.Run(how, func(t *testing.T) {
+			o := newOffice(t)
+			ctx := t.Context()
+			for n := range byte(3) {
+				if _, err := o.Enlist(ctx, provision.Sighting{MAC: phoneMAC(n + 1), Vendor: "yealink"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.away = map[mac.Account]bool{slot(1, 1): true, slot(2, 1): true}
+			if _, err := o.Ask(slot(1, 1), Restart); err != nil {
+				t.Fatal(err)
+			}
+			l := o.line(t, Line{AOR: "sip:hall@example.com", Extension: "31"})
+			if err := o.Assign(ctx, slot(2, 1), l.ID); err != nil {
+				t.Fatal(err)
+			}
+			store := o.store
+			if how == "stopped" {
+				o.Close()
+			} else { // within the second, the sign-in alone is on disk
+				store.DropAction(phoneMAC(2))
+			}
+			if _, kept := store.actions[phoneMAC(1)]; !kept {
+				t.Fatal("the restart was not kept")
+			}
+			again := reopen(t, store)
+			again.resume()
+			kinds := map[mac.Addr]ActionKind{}
+			for _, a := range again.Actions() {
+				kinds[a.Account.MAC] = a.Kind
+			}
+			if len(kinds) != 2 || kinds[phoneMAC(1)] != Restart || kinds[phoneMAC(2)] != Resync {
+				t.Errorf("after the restart: %v", kinds)
+			}
+			again.asked()
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			if len(store.actions) != 0 {
+				t.Errorf("still kept, and over: %v", store.actions)
+			}
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"patchbay/appliance/story"
@@ -30,7 +31,7 @@ type Desk struct {
 // opened allows a phone to fetch for a while, changed says that lines or
 // their accounts are not what they were. Each may be nil.
 func NewDesk(d *Directory, notify Notifier, opened func(mac.Addr), changed func()) *Desk {
-	return &Desk{Directory: d, actions: newActions(notify, d.tell, d.now), opened: opened, changed: changed, confirmed: make(chan confirmation, confirmLimit)}
+	return &Desk{Directory: d, actions: newActions(notify, d.store, d.tell, d.now), opened: opened, changed: changed, confirmed: make(chan confirmation, confirmLimit)}
 }
 
 // Close ends what phones are asked to do. It returns nil.
@@ -325,6 +326,31 @@ func (d *Desk) ask(a mac.Account, kind ActionKind) int64 {
 		}
 	}
 	return d.actions.add(kind, try)
+}
+
+// resume goes on with what the box did not see the end of before it stopped:
+// what phones were being asked to do, and device identities that they were
+// not seen with, for those change in the same instant as what they are for.
+func (d *Desk) resume() {
+	d.mu.Lock()
+	asked := d.resumed
+	d.resumed = nil
+	var pending []mac.Account
+	for _, p := range d.phones {
+		for _, a := range p.accounts {
+			if a.OldPassword != "" && p.rec.Vendor != "" {
+				pending = append(pending, a.Account)
+			}
+		}
+	}
+	d.mu.Unlock()
+	for _, a := range asked {
+		if _, ok := d.Account(a.Account); ok {
+			d.ask(a.Account, a.Kind)
+		}
+	}
+	slices.SortFunc(pending, mac.Account.Compare)
+	d.resync(pending...)
 }
 
 // fit brings a line into the form that is stored and checks that it can be.

@@ -54,7 +54,8 @@ type Directory struct {
 	failures []Failure // those of the last day
 	grants   map[mac.Account]Grant
 	site     Policy
-	pepper   []byte // does not change
+	pepper   []byte   // does not change
+	resumed  []Action // that the box did not see the end of; taken once by Desk.Run
 }
 
 // phone is one entry; its fields change under Directory.mu only.
@@ -84,7 +85,7 @@ func NewDirectory(ctx context.Context, store Store, record func(mac.Addr, story.
 		bound:  make(map[netip.Addr]BoundAddress, len(inv.Addresses)),
 		once:   make(map[netip.Addr]BoundAddress),
 		codes:  make(map[mac.Addr]Code, len(inv.Codes)), failures: inv.Failures,
-		grants: make(map[mac.Account]Grant, len(inv.Grants)), site: inv.Site, pepper: inv.Pepper,
+		grants: make(map[mac.Account]Grant, len(inv.Grants)), site: inv.Site, pepper: inv.Pepper, resumed: inv.Actions,
 	}
 	for _, c := range inv.Codes {
 		d.codes[c.MAC] = c

@@ -27,6 +27,7 @@ type memory struct {
 	codes    map[mac.Addr]Code
 	failures []Failure
 	grants   map[mac.Account]Grant
+	actions  map[mac.Addr]Action
 	site     Policy
 	next     int64
 	writes   int
@@ -38,7 +39,7 @@ func newMemory() *memory {
 	return &memory{
 		phones: make(map[mac.Addr]PhoneRecord), own: make(map[mac.Addr]Passwords), accounts: make(map[mac.Account]AccountRecord), lines: make(map[int64]Line),
 		bound: make(map[netip.Addr]BoundAddress), seen: make(map[mac.Addr]int),
-		codes: make(map[mac.Addr]Code), grants: make(map[mac.Account]Grant),
+		codes: make(map[mac.Addr]Code), grants: make(map[mac.Account]Grant), actions: make(map[mac.Addr]Action),
 	}
 }
 
@@ -63,7 +64,7 @@ func (m *memory) Inventory(context.Context) (Inventory, error) {
 		Phones: slices.Collect(maps.Values(m.phones)), Accounts: slices.Collect(maps.Values(m.accounts)),
 		Lines: slices.Collect(maps.Values(m.lines)), Addresses: slices.Collect(maps.Values(m.bound)),
 		Codes: slices.Collect(maps.Values(m.codes)), Failures: slices.Clone(m.failures), Grants: slices.Collect(maps.Values(m.grants)), Site: m.site,
-		Pepper: []byte("pepper of a test"), Passwords: maps.Clone(m.own),
+		Pepper: []byte("pepper of a test"), Passwords: maps.Clone(m.own), Actions: slices.Collect(maps.Values(m.actions)),
 	}
 	slices.SortFunc(inv.Lines, func(a, b Line) int { return cmp.Compare(a.ID, b.ID) })
 	return inv, m.fail
@@ -205,6 +206,18 @@ func (m *memory) Seen(a mac.Addr, _ time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.seen[a]++
+}
+
+func (m *memory) KeepAction(a Action) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.actions[a.Account.MAC] = a
+}
+
+func (m *memory) DropAction(a mac.Addr) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.actions, a)
 }
 
 // office is a desk with everything around it that a test looks at.

@@ -15,8 +15,10 @@ const confirmLimit = 1024
 // String names the task.
 func (d *Desk) String() string { return "enrolment" }
 
-// Run writes what phones were seen with, and ends with ctx.
+// Run goes on with what was going on before a restart, writes what phones were
+// seen with, and ends with ctx.
 func (d *Desk) Run(ctx context.Context) error {
+	d.resume()
 	for {
 		select {
 		case <-ctx.Done():

@@ -105,7 +105,8 @@ type Inventory struct {
 	Failures  []Failure // wrong codes that still weigh
 	Grants    []Grant
 	Site      Policy
-	Pepper    []byte // secret that verification codes are hashed with, always the same
+	Actions   []Action // that were not over; account, kind and time
+	Pepper    []byte   // secret that verification codes are hashed with, always the same
 }
 
 // Store is where the inventory outlives the process. Each method but Seen
@@ -137,6 +138,11 @@ type Store interface {
 	PutSitePolicy(ctx context.Context, p Policy) error
 	// Seen notes when a phone was last heard of. It returns at once.
 	Seen(m mac.Addr, at time.Time)
+	// KeepAction and DropAction note what a phone is being asked to do, the only
+	// thing at a time, and that this is over. They return at once; what they
+	// note is on disk within a second.
+	KeepAction(a Action)
+	DropAction(m mac.Addr)
 }
 
 // PhoneSummary is a phone as a list shows it. It holds no secret.
