@@ -135,14 +135,30 @@ func (b backend) RemoveImage(ctx context.Context, id, file string) error {
 // PinFirmware implements api.Firmware.
 func (b backend) PinFirmware(ctx context.Context, e api.FirmwarePinEdit) error {
 	t := targetOf(e.Vendor, e.Model, e.Hardware)
-	err := b.a.rollouts.SetPin(ctx, t, e.Image, api.ActorOf(ctx).Name, e.OtherFamily)
+	err := b.ownFiles()
+	if err == nil || e.Image == "" {
+		err = b.a.rollouts.SetPin(ctx, t, e.Image, api.ActorOf(ctx).Name, e.OtherFamily)
+	}
 	return b.audited(ctx, "firmware-pin", t.String(), e.Image, firmwareFault(err))
+}
+
+// ownFiles is an error if phones get their configurations from elsewhere, where
+// the box can't name an image.
+func (b backend) ownFiles() error {
+	if b.a.cfg.Provision.Source == "local" {
+		return nil
+	}
+	return &api.Invalid{Text: "phones get their configurations from " + b.a.cfg.Provision.Upstream + ", so the box can't tell them of an image; set their firmware there, or provision.source to local"}
 }
 
 // StartRollout implements api.Firmware.
 func (b backend) StartRollout(ctx context.Context, e api.FirmwarePlan) (api.FirmwareRollout, error) {
 	t := targetOf(e.Vendor, e.Model, e.Hardware)
-	r, err := b.a.rollouts.Start(ctx, firmware.Plan{Target: t, Image: e.Image, First: e.First, AtOnce: e.AtOnce, OtherFamily: e.OtherFamily, By: api.ActorOf(ctx).Name})
+	var r firmware.Rollout
+	err := b.ownFiles()
+	if err == nil {
+		r, err = b.a.rollouts.Start(ctx, firmware.Plan{Target: t, Image: e.Image, First: e.First, AtOnce: e.AtOnce, OtherFamily: e.OtherFamily, By: api.ActorOf(ctx).Name})
+	}
 	detail := fmt.Sprintf("%s, %d at once, first %v", e.Image, e.AtOnce, e.First)
 	return b.firmwareRollout(r), b.audited(ctx, "firmware-rollout", t.String(), detail, firmwareFault(err))
 }

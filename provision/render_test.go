@@ -35,7 +35,7 @@ func full(p *Phone, s *Site) {
 		return
 	}
 	p.AdminPassword, p.UserPassword = "Adm1nOfPhone", "Us3rOfPhone"
-	p.Image = Image{Path: "firmware/image.bin", Version: "2.62.1"}
+	p.Image = Image{Path: "firmware/vendor-2.62.1/image.bin", Version: "2.62.1"}
 	p.Keys = []Key{
 		{Kind: KeyBLF, Slot: 1, Value: "202", Label: `Bert "B" & <Co>; #1`},
 		{Kind: KeySpeed, Slot: 1, Value: "+493023125010", Label: "Front desk"},

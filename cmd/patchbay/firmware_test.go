@@ -292,3 +292,29 @@ func TestFirmwareOfVendors(t *testing.T) {
 		})
 	}
 }
+
+// TestFirmwareBySIP: a phone that tells its version to the registrar only is
+// known by that, and its revision stays.
+func TestFirmwareBySIP(t *testing.T) {
+	box, at, _ := firmwareBox(t)
+	p := lab.YealinkT46U()
+	p.UserAgent, p.Firmware = "Yealink SIP-T46U", "108.83.0.9"
+	phone := bootPhone(t, p, at)
+	known := func(version string) func() bool {
+		return func() bool {
+			x, err := box.Backend().Phone(t.Context(), p.MAC)
+			return err == nil && x.Firmware == version && x.Model == "T46U"
+		}
+	}
+	eventually(t, "its version is known", known("108.83.0.9"))
+	phone.Close()
+	p.Firmware = "108.82.0.1"
+	bootPhone(t, p, at)
+	eventually(t, "its new version is known", known("108.82.0.1"))
+	if x, _ := box.Backend().Phone(t.Context(), p.MAC); !strings.Contains(x.FirmwareGap, "older than 83") {
+		t.Errorf("the gap is %q", x.FirmwareGap)
+	}
+	if s := strings.Join(storyOf(t, box, p.MAC), "\n"); !strings.Contains(s, "is a Yealink T46U with firmware 108.82.0.1") {
+		t.Errorf("the story does not tell:\n%s", s)
+	}
+}

@@ -145,6 +145,9 @@ func PrintPhone(ctx context.Context, w io.Writer, socket string, m mac.Addr, fol
 	}
 	t := newTable(w)
 	t.row("phone", m.String()+" "+strings.TrimSpace(p.Vendor+" "+p.Model+" "+p.Firmware))
+	if p.FirmwareGap != "" {
+		t.row("firmware", p.FirmwareGap)
+	}
 	if p.IP.IsValid() {
 		t.row("address", p.IP.String()+" ("+p.Evidence+")")
 	}
