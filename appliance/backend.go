@@ -250,7 +250,7 @@ func (b backend) Phone(_ context.Context, m mac.Addr) (api.Phone, error) {
 // PhonePasswords implements api.Inventory.
 func (b backend) PhonePasswords(ctx context.Context, m mac.Addr) (api.Passwords, error) {
 	if !b.a.directory.Known(m) {
-		return api.Passwords{}, api.ErrNotFound
+		return api.Passwords{}, b.audited(ctx, "passwords", m.String(), "", api.ErrNotFound)
 	}
 	p := b.a.directory.Passwords(m)
 	return api.Passwords{Admin: p.Admin, User: p.User}, b.audited(ctx, "passwords", m.String(), "", nil)
@@ -398,7 +398,7 @@ func (b backend) ApproveAddress(ctx context.Context, ip netip.Addr, m mac.Addr, 
 // OpenWindow implements api.Desk.
 func (b backend) OpenWindow(ctx context.Context, m mac.Addr) error {
 	if _, ok := b.a.directory.Phone(m); !ok {
-		return api.ErrNotFound
+		return b.audited(ctx, "window", m.String(), "", api.ErrNotFound)
 	}
 	b.a.windows.Open(m, story.WindowByAdmin)
 	return b.audited(ctx, "window", m.String(), "", nil)
@@ -406,14 +406,14 @@ func (b backend) OpenWindow(ctx context.Context, m mac.Addr) error {
 
 // Resync implements api.Desk.
 func (b backend) Resync(ctx context.Context, acc mac.Account) error {
+	err := error(api.ErrOffline)
 	if _, ok := b.a.directory.Account(acc); !ok {
-		return api.ErrNotFound
+		err = api.ErrNotFound
+	} else if presence(b).Online(acc) {
+		_, err = b.a.desk.Ask(acc, enrol.Resync)
+		err = said(err)
 	}
-	if !presence(b).Online(acc) {
-		return api.ErrOffline
-	}
-	_, err := b.a.desk.Ask(acc, enrol.Resync)
-	return b.audited(ctx, "resync", acc.String(), "", said(err))
+	return b.audited(ctx, "resync", acc.String(), "", err)
 }
 
 // fieldOf is how the sentences of enrol begin, and the field of the form that
@@ -466,6 +466,10 @@ func (b backend) Access(ctx context.Context) (web.Access, error) {
 
 // Claim implements web.Gatekeeper.
 func (b backend) Claim(ctx context.Context, passwordHash string) error {
+	return b.audited(ctx, "set-up", "", "", b.setUp(ctx, passwordHash))
+}
+
+func (b backend) setUp(ctx context.Context, passwordHash string) error {
 	b.a.claim.Lock()
 	defer b.a.claim.Unlock()
 	access, err := b.Access(ctx)

@@ -66,6 +66,10 @@ func leaseMatches(l api.Lease, text string) bool {
 
 // ReleaseLease implements api.Addresses.
 func (b backend) ReleaseLease(ctx context.Context, ip netip.Addr) error {
+	return b.audited(ctx, "release-lease", ip.String(), "", b.releaseLease(ctx, ip))
+}
+
+func (b backend) releaseLease(ctx context.Context, ip netip.Addr) error {
 	for _, d := range b.a.dhcp {
 		err := d.server.Release(ctx, ip)
 		switch {
@@ -104,6 +108,18 @@ func (b backend) Reservations(ctx context.Context) ([]api.Reservation, error) {
 
 // Reserve implements api.Addresses.
 func (b backend) Reserve(ctx context.Context, m mac.Addr, ip netip.Addr) (api.Reservation, error) {
+	r, err := b.reserve(ctx, m, ip)
+	if err == nil {
+		ip = r.IP
+	}
+	detail := ""
+	if ip.IsValid() {
+		detail = ip.String()
+	}
+	return r, b.audited(ctx, "reserve", m.String(), detail, err)
+}
+
+func (b backend) reserve(ctx context.Context, m mac.Addr, ip netip.Addr) (api.Reservation, error) {
 	a := b.a
 	a.reserving.Lock()
 	defer a.reserving.Unlock()
@@ -134,6 +150,10 @@ func (b backend) Reserve(ctx context.Context, m mac.Addr, ip netip.Addr) (api.Re
 
 // Unreserve implements api.Addresses.
 func (b backend) Unreserve(ctx context.Context, m mac.Addr) error {
+	return b.audited(ctx, "unreserve", m.String(), "", b.unreserve(ctx, m))
+}
+
+func (b backend) unreserve(ctx context.Context, m mac.Addr) error {
 	a := b.a
 	a.reserving.Lock()
 	defer a.reserving.Unlock()

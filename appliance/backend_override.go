@@ -55,7 +55,7 @@ func (b backend) Overrides(context.Context) ([]api.Override, error) {
 // PutOverride implements api.Overrides.
 func (b backend) PutOverride(ctx context.Context, e api.OverrideEdit) (api.Override, error) {
 	if err := b.a.catalog.CheckOverride(e.Scope, e.Values, b.vendorOf); err != nil {
-		return api.Override{}, overrideFault(err)
+		return api.Override{}, b.audited(ctx, "override", clipText(e.Scope), "", overrideFault(err))
 	}
 	b.a.doors.changing.Lock()
 	defer b.a.doors.changing.Unlock()
@@ -158,7 +158,7 @@ func (b backend) RollbackOverride(ctx context.Context, scope string) (api.Overri
 	defer b.a.doors.changing.Unlock()
 	o, ok := b.a.doors.overrides.All()[scope]
 	if !ok {
-		return api.Override{}, api.ErrNotFound
+		return api.Override{}, b.audited(ctx, "override-rollback", clipText(scope), "", api.ErrNotFound)
 	}
 	out, err := b.storeOverride(ctx, scope, provision.Override{Values: o.Before, Before: o.Values})
 	return out, b.audited(ctx, "override-rollback", scope, "", err)

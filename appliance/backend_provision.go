@@ -59,6 +59,11 @@ func (b backend) PersonalPath(_ context.Context, m mac.Addr) (api.PersonalPath, 
 
 // RenewPath implements api.Provisioning.
 func (b backend) RenewPath(ctx context.Context, m mac.Addr) (api.PersonalPath, error) {
+	p, err := b.newPath(ctx, m)
+	return p, b.audited(ctx, "renew-path", m.String(), "", err)
+}
+
+func (b backend) newPath(ctx context.Context, m mac.Addr) (api.PersonalPath, error) {
 	if _, ok := b.a.directory.Phone(m); !ok {
 		return api.PersonalPath{}, api.ErrNotFound
 	}
@@ -129,6 +134,15 @@ func certificateView(leaf *x509.Certificate, public bool) api.Certificate {
 
 // PutCertificate implements api.Provisioning.
 func (b backend) PutCertificate(ctx context.Context, pem string) (api.Certificate, error) {
+	c, err := b.putCertificate(ctx, pem)
+	action := "put-certificate"
+	if pem == "" {
+		action = "drop-certificate"
+	}
+	return c, b.audited(ctx, action, "", "", err)
+}
+
+func (b backend) putCertificate(ctx context.Context, pem string) (api.Certificate, error) {
 	leaf, err := b.a.doors.publicKey.put([]byte(pem), b.a.now())
 	if err != nil {
 		return api.Certificate{}, &api.Invalid{Field: "pem", Text: "the certificate can't be used: " + err.Error()}

@@ -111,6 +111,10 @@ const settingBeside = "dhcp.beside."
 
 // ServeAnyway implements api.Interfaces. A power cut does not undo it.
 func (b backend) ServeAnyway(ctx context.Context, name string) error {
+	return b.audited(ctx, "serve-anyway", clipText(name), "", b.serveAnyway(ctx, name))
+}
+
+func (b backend) serveAnyway(ctx context.Context, name string) error {
 	for _, d := range b.a.dhcp {
 		if d.lan.Interface == name {
 			rivals := d.server.Rivals()

@@ -8,6 +8,10 @@ import (
 
 // ChangePassword implements web.Gatekeeper.
 func (b backend) ChangePassword(ctx context.Context, from, to string) error {
+	return b.audited(ctx, "change-password", "", "", b.changePassword(ctx, from, to))
+}
+
+func (b backend) changePassword(ctx context.Context, from, to string) error {
 	b.a.claim.Lock()
 	defer b.a.claim.Unlock()
 	access, err := b.Access(ctx)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"patchbay/appliance/web/api"
 )
 
 // The length of a password in characters. No rule on its kind: they make
@@ -122,7 +124,7 @@ func (s *Server) claim(r *http.Request, code, password string) error {
 	if err != nil {
 		return err
 	}
-	return s.b.Claim(r.Context(), hash)
+	return s.b.Claim(api.WithActor(r.Context(), api.Actor{Name: "set-up code", Via: "page"}), hash)
 }
 
 // weak says why a password can't be taken; empty if it can.
