@@ -21,6 +21,10 @@ SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provi
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
 
+# An authority that gives out certificates, for the lab only.
+bin/pebble: .ci/tools/go.mod
+	$(GO) build -modfile=.ci/tools/go.mod -o $@ github.com/letsencrypt/pebble/v2/cmd/pebble
+
 build: bin/patchbay
 
 demo: bin/patchbay
@@ -47,7 +51,7 @@ check:
 	done
 
 # Root; network namespaces and foreign peers (see appliance/lab/netns).
-lab: bin/patchbay
+lab: bin/patchbay bin/pebble
 	@PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -skip Corpora -timeout 12m ./appliance/lab/netns ./dhcp 2>&1 | $(COUNT)
 	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -run '^TestSipp$$' -timeout 5m ./sipedge 2>&1 | $(COUNT)
 	@CGO_ENABLED=0 $(GO) test -tags lab -v -count=1 -timeout 2m ./appliance/switchport 2>&1 | $(COUNT)

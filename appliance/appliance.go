@@ -93,6 +93,7 @@ type Appliance struct {
 	watchdog  *systemd.Watchdog
 	ca        *authority
 	phonesCA  *authority
+	order     *ordering // nil: no public certificate is ordered
 
 	emergency []string      // numbers of the country
 	siteLine  int64         // id of the line that the configuration sets; 0: none
@@ -564,6 +565,9 @@ func (a *Appliance) tasks() (front, base []Task) {
 	}
 	if a.uplink != nil {
 		base = append(base, a.uplink)
+	}
+	if a.order != nil {
+		front = append(front, a.order)
 	}
 	if a.hep != nil {
 		base = append(base, a.hep)

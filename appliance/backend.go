@@ -140,6 +140,12 @@ func (b backend) condition() condition {
 		c.silentSwitches = a.switches.Faults()
 	}
 	c.stolen = a.sources.stolen(a.now())
+	if a.order != nil {
+		_, c.orderFault = a.order.last()
+		if leaf := a.doors.publicKey.leaf(); leaf != nil {
+			c.publicEnds = leaf.NotAfter
+		}
+	}
 	c.walks, c.noHTTPS = a.provision.Walks(), a.doors.noHTTPS
 	c.halted, c.tooOld = a.rollouts.Halted(), a.tooOld()
 	stats := a.db.Stats()

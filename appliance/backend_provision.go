@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"patchbay/appliance/web/api"
 	"patchbay/dhcp/mac"
@@ -50,6 +51,14 @@ func (b backend) PersonalPath(_ context.Context, m mac.Addr) (api.PersonalPath, 
 	host := ""
 	for _, l := range b.a.cfg.LANs {
 		host = cmp.Or(host, l.Address.String())
+	}
+	if leaf := b.a.doors.publicKey.leaf(); leaf != nil && scheme == "https" {
+		for _, name := range leaf.DNSNames { // it is not good for addresses
+			if !strings.HasPrefix(name, "*.") {
+				host = name
+				break
+			}
+		}
 	}
 	if port != usual {
 		host += ":" + strconv.Itoa(int(port))
@@ -119,7 +128,24 @@ func (b backend) Certificate(context.Context) (api.Certificate, error) {
 	if err != nil {
 		return api.Certificate{}, err
 	}
-	return certificateView(leaf, b.a.doors.publicKey.current() != nil), nil
+	c := certificateView(leaf, b.a.doors.publicKey.current() != nil)
+	if b.a.order != nil {
+		var fault error
+		c.Ordered = true
+		if c.Tried, fault = b.a.order.last(); fault != nil {
+			c.Fault = fault.Error()
+		}
+	}
+	return c, nil
+}
+
+// OrderCertificate implements api.Provisioning.
+func (b backend) OrderCertificate(ctx context.Context) error {
+	if b.a.order == nil {
+		return &api.Invalid{Field: "order", Text: "no certificate is ordered here; see [acme] in the configuration file"}
+	}
+	b.a.order.hurry()
+	return b.audited(ctx, "certificate-order", strings.Join(b.a.cfg.ACME.Names, " "), "", nil)
 }
 
 func certificateView(leaf *x509.Certificate, public bool) api.Certificate {

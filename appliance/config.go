@@ -31,6 +31,7 @@ type Config struct {
 	Gateway   Gateway        `toml:"gateway"`
 	SiteLine  SiteLine       `toml:"site_line"`
 	HEP       HEP            `toml:"hep"`
+	ACME      ACME           `toml:"acme"`
 	Page      Page           `toml:"page"`
 
 	SignIn     SignIn     `toml:"sign_in"`
@@ -250,6 +251,7 @@ func (c *Config) Validate() error {
 	v.check(c.Media.FirstPort >= 1024 && c.Media.FirstPort%2 == 0, "media.first_port", strconv.Itoa(int(c.Media.FirstPort)), "write an even number from 1024")
 	v.check(int(c.Media.LastPort) >= int(c.Media.FirstPort)+99, "media.last_port", strconv.Itoa(int(c.Media.LastPort)), "leave room for 100 ports at least; a call takes four")
 	c.Gateway.validate(&v)
+	c.ACME.validate(&v)
 	c.SiteLine.validate(&v, c.Gateway.Address != "")
 	c.validateEmergency(&v)
 	c.SignIn.validate(&v)

@@ -52,6 +52,9 @@ type condition struct {
 	halted []firmware.Rollout // that stopped by themselves
 	tooOld int                // phones that the cloud gateway would not take with their firmware
 
+	orderFault error     // why the last order for a public certificate came to nothing
+	publicEnds time.Time // end of the public certificate; zero: there is none
+
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
 	dropped    uint64 // story and call rows that found no room in the buffer
@@ -163,6 +166,15 @@ func (c condition) intruders(add func(code string, s health.Severity, since time
 		}
 		add("walk", health.Warning, w.First, fmt.Sprintf("%s asks for the configurations of one phone after the other; it was refused those of %d phones so far, and is slowed down.", who, w.Phones),
 			"Find out what it is, and take it off the phones' network if it does not belong there.")
+	}
+	if c.orderFault != nil {
+		text := "No public certificate for phones could be ordered: " + c.orderFault.Error() + "."
+		severity := health.Warning
+		if !c.publicEnds.IsZero() {
+			text += " The one that there is ends on " + c.publicEnds.Format(time.DateOnly) + "."
+			severity = health.Notice
+		}
+		add("no-certificate", severity, time.Time{}, text, "See [acme] in the configuration file; patchbay certificate order tries again.")
 	}
 	if c.noHTTPS != nil {
 		add("no-https", health.Notice, time.Time{}, "Phones can't fetch by HTTPS: "+c.noHTTPS.Error()+".",

@@ -34,6 +34,7 @@ func TestProblems(t *testing.T) {
 			c.halted = []firmware.Rollout{{Version: "1", Steps: []firmware.Step{{State: firmware.Failed, Why: story.FirmwareNotSeen}}}}
 		}, []string{"firmware-halted"}},
 		{"firmware that the gateway would not take", func(c *condition) { c.tooOld = 3 }, []string{"firmware-old"}},
+		{"no certificate", func(c *condition) { c.orderFault = errors.New("refused") }, []string{"no-certificate"}},
 		{"no HTTPS", func(c *condition) { c.noHTTPS = errors.New("in use") }, []string{"no-https"}},
 		{"PnP without an answer", func(c *condition) { c.pnpHeld = []pnpHeld{{reason: story.AddressOfOther}} }, []string{"pnp-held"}},
 		{"a switch is silent", func(c *condition) {

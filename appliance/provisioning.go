@@ -180,6 +180,9 @@ func (a *Appliance) buildProvision(context.Context) error {
 		return explainBind("provisioning", "its port", "provision.http_port, provision.https_port or provision.tftp_port", err)
 	}
 	a.closers = append(a.closers, a.provision.Close)
+	if a.cfg.ACME.Directory != "" {
+		a.order = newOrdering(a)
+	}
 	return nil
 }
 
@@ -257,6 +260,14 @@ func (c *certificates) current() *tls.Certificate {
 		}
 	}
 	return c.public
+}
+
+// leaf is that of the public certificate; nil if there is none.
+func (c *certificates) leaf() *x509.Certificate {
+	if cert := c.current(); cert != nil {
+		return cert.Leaf
+	}
+	return nil
 }
 
 // put takes a chain with its key; empty takes it away. It is on disk and in

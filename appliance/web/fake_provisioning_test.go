@@ -45,6 +45,8 @@ func (f *fake) PhonesTLS(context.Context) (api.PhonesTLS, error) { return api.Ph
 
 func (f *fake) Certificate(context.Context) (api.Certificate, error) { return api.Certificate{}, nil }
 
+func (f *fake) OrderCertificate(context.Context) error { return f.deskNote("order") }
+
 func (f *fake) PutCertificate(_ context.Context, pem string) (api.Certificate, error) {
 	return api.Certificate{}, f.deskNote("certificate of %d bytes", len(pem))
 }

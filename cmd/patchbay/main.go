@@ -52,7 +52,7 @@ var commands = []command{
 	{"uploads", "MAC [ID]", "list what a phone has written to the box, or print one file", uploads},
 	{"path", "MAC [renew]", "print the personal address of a phone", personalPath},
 	{"tls", "", "show what phones speak by HTTPS, and which will stop working when", phonesTLS},
-	{"certificate", "FILE | own", "show phones a public certificate: chain and key in PEM", certificate},
+	{"certificate", "[FILE | own | order]", "what phones are shown by https; show them a public certificate (chain and key in PEM), or order one", certificate},
 	{"doctor", "[--config FILE]", "examine the box and what it hangs on", doctor},
 	{"dhcp", "resume --interface NAME", "make DHCP offers although another server was seen", dhcpCommand},
 	{"snippet", "--server KIND [...]", "print settings for a DHCP server of others", writeSnippet},

@@ -61,8 +61,8 @@ func certificate(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
-		return errUsage
+	if len(rest) == 0 || rest[0] == "order" {
+		return api.PrintCertificate(ctx, out, socket, len(rest) == 1)
 	}
 	if rest[0] == "own" {
 		return api.ChangeCertificate(ctx, out, socket, "")

@@ -16,11 +16,11 @@ import (
 var tools = []string{
 	"ip", "nft", "sysctl", "udhcpc", "dhclient", "curl", "tftp", "sipp", "baresip", "kamailio", "rtpengine", "tshark", "openssl", "xmllint",
 	"avahi-daemon", "avahi-resolve", "avahi-browse", "dbus-daemon", "dig",
-	"dhcpd", "kea-dhcp4", "dnsmasq",
+	"dhcpd", "kea-dhcp4", "dnsmasq", "named",
 }
 
 // required is how many tests of the lab must run; counted by `step`.
-const required = 51
+const required = 52
 
 var ran atomic.Int32
 

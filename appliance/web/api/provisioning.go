@@ -27,6 +27,9 @@ type Provisioning interface {
 	PhonesTLS(ctx context.Context) (PhonesTLS, error)
 	// Certificate is what phones are shown by HTTPS.
 	Certificate(ctx context.Context) (Certificate, error)
+	// OrderCertificate has the public certificate ordered now; what comes of it
+	// is in Certificate. [*Invalid] if none is ordered here.
+	OrderCertificate(ctx context.Context) error
 	// PutCertificate has phones shown a public certificate: a chain and its key
 	// in PEM. Empty: the box's own again. Errors are [*Invalid].
 	PutCertificate(ctx context.Context, pem string) (Certificate, error)
@@ -79,6 +82,11 @@ type Certificate struct {
 	Subject string    `json:"subject"`
 	Names   []string  `json:"names"` // names and addresses that it is good for
 	Until   time.Time `json:"until"`
+	// Ordered says that it is ordered by the box itself; Tried is when it was
+	// last, and Fault why that came to nothing.
+	Ordered bool      `json:"ordered"`
+	Tried   time.Time `json:"tried"`
+	Fault   string    `json:"fault"`
 }
 
 // CertificateEdit is the request to show phones another certificate.
@@ -96,6 +104,7 @@ func (h *handler) provisioningRoutes() []Route {
 		{Method: http.MethodGet, Path: "/provisioning/certificate", Handler: h.do(h.certificate)},
 		{Method: http.MethodPut, Path: "/provisioning/certificate", Handler: h.do(h.putCertificate)},
 		{Method: http.MethodDelete, Path: "/provisioning/certificate", Handler: h.do(h.dropCertificate)},
+		{Method: http.MethodPost, Path: "/provisioning/certificate/order", Handler: h.do(h.orderCertificate)},
 	}
 }
 
@@ -187,6 +196,10 @@ func (h *handler) putCertificate(r *http.Request) (int, any, error) {
 func (h *handler) dropCertificate(r *http.Request) (int, any, error) {
 	_, err := h.b.PutCertificate(r.Context(), "")
 	return 0, nil, err
+}
+
+func (h *handler) orderCertificate(r *http.Request) (int, any, error) {
+	return 0, nil, h.b.OrderCertificate(r.Context())
 }
 
 // Uploads asks what a phone has written.
@@ -295,6 +308,36 @@ func PrintTLS(ctx context.Context, w io.Writer, socket string) error {
 		for _, m := range change.Phones {
 			_, _ = fmt.Fprintf(w, "  %v\n", m)
 		}
+	}
+	return nil
+}
+
+// PrintCertificate writes what phones are shown, after having it ordered anew if
+// that is wanted.
+func PrintCertificate(ctx context.Context, w io.Writer, socket string, order bool) error {
+	c := NewClient(socket)
+	defer c.Close()
+	if order {
+		if err := c.call(ctx, http.MethodPost, "/provisioning/certificate/order", nil, nil); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(w, "It is being ordered; patchbay certificate says what comes of it.")
+		return err
+	}
+	var cert Certificate
+	if err := c.call(ctx, http.MethodGet, "/provisioning/certificate", nil, &cert); err != nil {
+		return err
+	}
+	whose := "the box's own certificate"
+	if cert.Public {
+		whose = "the certificate of " + Printable(cert.Subject)
+	}
+	_, _ = fmt.Fprintf(w, "Phones are shown %s, good until %s, for %s.\n", whose, cert.Until.Format(time.DateOnly), Printable(strings.Join(cert.Names, ", ")))
+	if cert.Ordered {
+		_, _ = fmt.Fprintf(w, "Ordered by the box, last %s.\n", When(cert.Tried))
+	}
+	if cert.Fault != "" {
+		_, _ = fmt.Fprintf(w, "That came to nothing: %s\n", Printable(cert.Fault))
 	}
 	return nil
 }

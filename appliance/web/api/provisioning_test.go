@@ -61,6 +61,8 @@ func (f *fake) PutCertificate(_ context.Context, pem string) (Certificate, error
 	return Certificate{Public: true, Subject: "CN=phones.example.com", Until: at}, f.note("certificate %q", pem)
 }
 
+func (f *fake) OrderCertificate(context.Context) error { return f.note("order") }
+
 func (f *fake) Overrides(context.Context) ([]Override, error) {
 	if f.empty {
 		return nil, nil
@@ -120,6 +122,7 @@ func TestProvisioningRoutes(t *testing.T) {
 		{"PUT", "/provisioning/certificate", `{"pem":"x"}`, 200, `"public":true`},
 		{"PUT", "/provisioning/certificate", `{"pem":"bad"}`, 422, `"field":"pem"`},
 		{"PUT", "/provisioning/certificate", `{"pem":" "}`, 422, ""},
+		{"POST", "/provisioning/certificate/order", "", 204, ""},
 		{"DELETE", "/provisioning/certificate", "", 204, ""},
 		{"GET", "/overrides", "", 200, `"before":{}`},
 		{"GET", "/overrides/scopes", "", 200, `"phones":[]`},
@@ -158,6 +161,8 @@ func TestPrintProvisioning(t *testing.T) {
 		func() error { return PrintTLS(t.Context(), &out, socket) },
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "x") },
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "") },
+		func() error { return PrintCertificate(t.Context(), &out, socket, false) },
+		func() error { return PrintCertificate(t.Context(), &out, socket, true) },
 		func() error { return PrintOverrides(t.Context(), &out, socket) },
 		func() error { return PrintOverrideScopes(t.Context(), &out, socket) },
 		func() error { return PutOverride(t.Context(), &out, socket, "site/poly", map[string]string{"b": "2"}) },

@@ -1,0 +1,82 @@
+package appliance
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestOrdering: a certificate is ordered when there is none, again when a third
+// of its life is left, seldom while that fails, and at once when somebody says so.
+func TestOrdering(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := phonesAuthority(dir, "box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+		var fault error
+		var orders []time.Time
+		o := &ordering{
+			cfg: ACME{Names: []string{"phones.example.com"}}, state: dir, now: time.Now, log: func(string, ...any) {}, wake: make(chan struct{}, 1),
+			certs: &certificates{dir: dir, own: func() (*tls.Certificate, error) { return nil, errors.New("none") }},
+			order: func(context.Context) ([]byte, error) {
+				orders = append(orders, time.Now())
+				return pairPEM(t, ca, "phones.example.com", time.Now()), fault
+			},
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- o.Run(ctx) }()
+		synctest.Wait()
+		if len(orders) != 1 || o.certs.leaf() == nil {
+			t.Fatalf("%d orders at first", len(orders))
+		}
+		time.Sleep(leafLife / 2)
+		if len(orders) != 1 {
+			t.Errorf("%d orders while the certificate is young", len(orders))
+		}
+		fault = errors.New("no")
+		time.Sleep(leafLife/6 + 24*time.Hour)
+		if n := len(orders) - 1; n < 3 || n > 10 {
+			t.Errorf("%d orders on the first day that they fail", n)
+		}
+		if _, why := o.last(); why == nil || o.certs.leaf() == nil {
+			t.Errorf("fault %v; the old certificate is in force: %v", why, o.certs.leaf() != nil)
+		}
+		before := len(orders)
+		fault = nil
+		o.hurry()
+		synctest.Wait()
+		if _, why := o.last(); why != nil || len(orders) != before+1 {
+			t.Errorf("when it is wanted: %d more orders, %v", len(orders)-before, why)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestACMEConfigFaults(t *testing.T) {
+	good := lanText + "[acme]\ndirectory = \"https://ca.example/dir\"\nnames = [\"phones.example.com\"]\nzone = \"example.com\"\nserver = \"192.0.2.53:53\"\n"
+	if _, err := ParseConfig(good); err != nil {
+		t.Error(err)
+	}
+	for _, tc := range []struct{ old, new, want string }{
+		{"https://", "http://", "acme.directory"},
+		{`"phones.example.com"`, ``, "acme.names"},
+		{`"phones.example.com"`, `"phones.example.org"`, "write names in acme.zone"},
+		{":53", "", "write host and port"},
+		{"zone", "key_name = \"box.\"\nzone", "acme.key_algorithm"},
+	} {
+		if _, err := ParseConfig(strings.Replace(good, tc.old, tc.new, 1)); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %s", tc.new, err, tc.want)
+		}
+	}
+}
