@@ -154,6 +154,12 @@ func PrintPhone(ctx context.Context, w io.Writer, socket string, m mac.Addr, fol
 	for _, a := range p.Accounts {
 		t.row(fmt.Sprintf("account %d", a.Slot), accountWords(a))
 	}
+	if p.NoEmergency {
+		t.row("emergency", "it never registered here, so it can't call emergency services through this box")
+	}
+	if p.Stale {
+		t.row("stale", "not heard of for too long; look whether it is still there")
+	}
 	help, err := c.Help(ctx, m)
 	if err != nil {
 		return err
