@@ -155,6 +155,26 @@ func (c *Config) site(local netip.Addr, emergency []string) provision.Site {
 	return s
 }
 
+// sites returns the site as seen from each address of the box; nothing of it
+// changes while the box runs.
+func (c *Config) sites(emergency []string, ca string) func(local netip.Addr) *provision.Site {
+	seen := make(map[netip.Addr]*provision.Site)
+	from := func(local netip.Addr) *provision.Site {
+		s := c.site(local, emergency)
+		s.CA = ca
+		return &s
+	}
+	for _, l := range c.LANs {
+		seen[l.Address] = from(l.Address)
+	}
+	return func(local netip.Addr) *provision.Site {
+		if s := seen[local]; s != nil {
+			return s
+		}
+		return from(local)
+	}
+}
+
 // srtpPolicies are the values of the key sip.srtp.
 var srtpPolicies = map[string]sipedge.SRTPPolicy{
 	"off": sipedge.SRTPOff, "optional": sipedge.SRTPOptional, "required": sipedge.SRTPRequired,

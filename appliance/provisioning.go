@@ -136,11 +136,7 @@ func (a *Appliance) buildProvision(context.Context) error {
 	}
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.phonesCA.cert.Raw}))
 	cfg := provision.Config{
-		Site: func(local netip.Addr) provision.Site {
-			site := a.cfg.site(local, a.emergency)
-			site.CA = ca
-			return site
-		},
+		Site:      a.cfg.sites(a.emergency, ca),
 		Delivered: a.desk.Fetched,
 		Landing:   landing,
 		Screens:   screens{a},

@@ -195,7 +195,7 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 }
 
 // made returns a file that was made already from the same, or makes it.
-func (s *Server) made(t sight, local netip.Addr, p Phone, site Site) (*made, error) {
+func (s *Server) made(t sight, local netip.Addr, p Phone, site *Site) (*made, error) {
 	key := cacheKey{vendor: t.match.vendor, file: t.match.file, mac: p.MAC, model: p.Model, local: local, lang: t.lang}
 	var values map[string]string
 	var edits uint64
@@ -205,7 +205,7 @@ func (s *Server) made(t sight, local netip.Addr, p Phone, site Site) (*made, err
 	if m := s.cache.find(key, p, site, edits); m != nil {
 		return m, nil
 	}
-	body, english, err := s.catalog.render(t.match.vendor, t.match.file, p, site, t.lang)
+	body, english, err := s.catalog.render(t.match.vendor, t.match.file, p, *site, t.lang)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ const (
 // changed once it is in the cache.
 type made struct {
 	phone Phone
-	site  Site
+	site  *Site
 	edits uint64 // state of the overrides
 
 	body     []byte
@@ -53,11 +53,11 @@ type cache struct {
 func newCache() *cache { return &cache{files: make(map[cacheKey]*made)} }
 
 // find returns a file that was made from the same; nil if there is none.
-func (c *cache) find(key cacheKey, p Phone, site Site, edits uint64) *made {
+func (c *cache) find(key cacheKey, p Phone, site *Site, edits uint64) *made {
 	c.mu.RLock()
 	m := c.files[key]
 	c.mu.RUnlock()
-	if m == nil || m.edits != edits || !samePhone(m.phone, p) || !reflect.DeepEqual(m.site, site) {
+	if m == nil || m.edits != edits || !samePhone(m.phone, p) || m.site != site && !reflect.DeepEqual(m.site, site) {
 		return nil
 	}
 	return m

@@ -14,30 +14,30 @@ func TestCache(t *testing.T) {
 	c := newCache()
 	key := cacheKey{mac: yealink, local: netip.MustParseAddr("192.0.2.1")}
 	p := Phone{MAC: yealink, Model: "T46U", Accounts: accounts(yealink, 2)}
-	first := c.put(key, made{phone: p, site: berlin(), body: []byte("a")}, now)
-	if c.find(key, p, berlin(), 0) != first {
+	first := c.put(key, made{phone: p, site: new(berlin()), body: []byte("a")}, now)
+	if c.find(key, p, new(berlin()), 0) != first {
 		t.Error("the same phone is made again")
 	}
 	changed := p
 	changed.Accounts = accounts(yealink, 2)
-	if c.find(key, changed, berlin(), 0) != first {
+	if c.find(key, changed, new(berlin()), 0) != first {
 		t.Error("equal accounts are made again")
 	}
 	changed.Accounts[1].Label = "Anna"
 	other := berlin()
 	other.Emergency = []string{"112"}
 	for name, got := range map[string]*made{
-		"another label": c.find(key, changed, berlin(), 0), "another site": c.find(key, p, other, 0),
-		"other overrides": c.find(key, p, berlin(), 1), "another phone": c.find(cacheKey{mac: poly}, p, berlin(), 0),
+		"another label": c.find(key, changed, new(berlin()), 0), "another site": c.find(key, p, &other, 0),
+		"other overrides": c.find(key, p, new(berlin()), 1), "another phone": c.find(cacheKey{mac: poly}, p, new(berlin()), 0),
 	} {
 		if got != nil {
 			t.Errorf("%s: an old file", name)
 		}
 	}
-	if again := c.put(key, made{phone: changed, site: berlin(), body: []byte("a")}, now.Add(time.Hour)); !again.modified.Equal(now) {
+	if again := c.put(key, made{phone: changed, site: new(berlin()), body: []byte("a")}, now.Add(time.Hour)); !again.modified.Equal(now) {
 		t.Error("the same bytes have a new date")
 	}
-	if again := c.put(key, made{phone: changed, site: berlin(), body: []byte("b")}, now.Add(time.Hour)); again.modified.Equal(now) || len(c.files) != 1 || c.bytes != 1 {
+	if again := c.put(key, made{phone: changed, site: new(berlin()), body: []byte("b")}, now.Add(time.Hour)); again.modified.Equal(now) || len(c.files) != 1 || c.bytes != 1 {
 		t.Errorf("other bytes: %d files of %d bytes", len(c.files), c.bytes)
 	}
 	for n := range 300 {

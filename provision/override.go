@@ -250,7 +250,7 @@ func override(d dialect, body []byte, values map[string]string) ([]byte, error) 
 // override: lines that go begin with "-", lines that come with "+". Secrets are
 // masked. local is the address of the box that the phone asks.
 func (s *Server) Preview(m mac.Addr, local netip.Addr, scope string, values map[string]string) (string, error) {
-	site := s.cfg.Site(local)
+	site := *s.cfg.Site(local)
 	p, ok := s.phones.Phone(m)
 	vendor := s.catalog.byName[p.Vendor]
 	if !ok || vendor == nil {

@@ -82,12 +82,12 @@ func newRigWith(t testing.TB, listen bool, change func(*Config)) *rig {
 		r.windows.Open(m, story.WindowByLease)
 	}
 	cfg := Config{
-		Site: func(local netip.Addr) Site {
+		Site: func(local netip.Addr) *Site {
 			site := berlin()
 			if local.IsValid() {
 				site.Server = local
 			}
-			return site
+			return &site
 		},
 		Uploads: r.kept,
 		Tick:    func() { r.ticks.Add(1) },

@@ -118,7 +118,7 @@ const screenType = "text/xml; charset=utf-8"
 const showStep = "show"
 
 func (s *Server) screenBase(local netip.Addr, lang string) string {
-	site := s.cfg.Site(local)
+	site := *s.cfg.Site(local)
 	return baseURL(site.Server, site.HTTPPort, lang)
 }
 

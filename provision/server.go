@@ -34,8 +34,10 @@ var ErrHTTPS = errors.New("provision https")
 // Config is what a [Server] is built from.
 type Config struct {
 	// Site returns the site as seen from the local address that a request
-	// came to. It is called for each file that is rendered and must not block.
-	Site   func(local netip.Addr) Site
+	// came to. It is called for each file that is asked for and must not block.
+	// What it points to is not changed; as long as nothing of the site does, the
+	// same pointer saves time.
+	Site   func(local netip.Addr) *Site
 	Listen []netip.AddrPort // plain HTTP
 	HTTPS  []netip.AddrPort // needs TLS
 	TLS    *TLS

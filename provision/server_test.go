@@ -243,7 +243,7 @@ func TestInventoryFails(t *testing.T) {
 
 func TestBadAddress(t *testing.T) {
 	r := newRig(t, true, nil)
-	site := func(netip.Addr) Site { return berlin() }
+	site := func(netip.Addr) *Site { return new(berlin()) }
 	for _, cfg := range []Config{
 		{Site: site, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), r.http}},
 		{Site: site, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, TFTP: []netip.AddrPort{r.tftp}},

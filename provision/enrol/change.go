@@ -42,8 +42,7 @@ func (d *Directory) apply(ctx context.Context, c Change) (map[int64]int64, error
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	real := func(id int64) int64 {
 		if id < 0 {
 			return ids[id]

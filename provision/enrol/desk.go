@@ -168,8 +168,7 @@ func (d *Desk) putLine(ctx context.Context, l Line) (is, was Line, err error) {
 	if l.ID, err = d.store.PutLine(ctx, l); err != nil {
 		return Line{}, Line{}, fmt.Errorf("write line %s: %w", l.Name(), err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	d.setLine(l)
 	return l, was, nil
 }

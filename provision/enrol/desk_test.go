@@ -135,6 +135,12 @@ func TestAssign(t *testing.T) {
 	o.resyncs = nil
 	anna.DisplayName = "Anna B."
 	o.line(t, anna)
+	if phone, _ = o.Phone(phoneMAC(1)); phone.Accounts[1].Label != "Anna B." {
+		t.Errorf("the label after a rename: %q", phone.Accounts[1].Label)
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = o.Phone(phoneMAC(1)) }); n != 0 {
+		t.Errorf("without a change a phone costs %v allocations", n)
+	}
 	if diff := gocmp.Diff([]mac.Account{slot(1, 1)}, o.asked()); diff != "" {
 		t.Errorf("asked after a rename (-want +got):\n%s", diff)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"patchbay/appliance/story"
@@ -42,13 +43,14 @@ type Directory struct {
 	now    func() time.Time
 	turns  turns
 
-	mu     sync.RWMutex
-	phones map[mac.Addr]*phone
-	users  map[string]mac.Account // by user name of the device identity
-	lines  map[int64]Line
-	dial   map[string]int64 // by dialKey of number, extension and user part
-	bound  map[netip.Addr]BoundAddress
-	once   map[netip.Addr]BoundAddress // Since is when it was approved
+	mu      sync.RWMutex
+	edition uint64 // another one after each change, see edit
+	phones  map[mac.Addr]*phone
+	users   map[string]mac.Account // by user name of the device identity
+	lines   map[int64]Line
+	dial    map[string]int64 // by dialKey of number, extension and user part
+	bound   map[netip.Addr]BoundAddress
+	once    map[netip.Addr]BoundAddress // Since is when it was approved
 
 	codes    map[mac.Addr]Code
 	failures []Failure // those of the last day
@@ -64,6 +66,24 @@ type phone struct {
 	own      Passwords
 	accounts []AccountRecord // by slot
 	noted    time.Time       // last time that was handed to the store
+	drawn    atomic.Pointer[drawn]
+}
+
+// drawn is a phone as configurations see it, and the edition that it is of.
+type drawn struct {
+	edition uint64
+	phone   provision.Phone
+}
+
+// edit locks the directory for a change of what phones, lines or policies are,
+// until the returned function is called.
+func (d *Directory) edit() (done func()) {
+	d.mu.Lock()
+	d.edition++
+	return func() {
+		d.edition++
+		d.mu.Unlock()
+	}
 }
 
 // NewDirectory loads the inventory. record must not block; now is the clock,
@@ -161,6 +181,9 @@ func (d *Directory) Enrolled(m mac.Addr) bool {
 
 // render makes what a configuration is made from. d.mu is held.
 func (d *Directory) render(p *phone) provision.Phone {
+	if was := p.drawn.Load(); was != nil && was.edition == d.edition {
+		return was.phone
+	}
 	out := provision.Phone{
 		MAC: p.rec.MAC, Vendor: p.rec.Vendor, Model: p.rec.Model, Firmware: p.rec.Firmware, Hardware: p.rec.Hardware,
 		Language: p.rec.Language, Accounts: make([]provision.Account, 0, len(p.accounts)),
@@ -182,6 +205,7 @@ func (d *Directory) render(p *phone) provision.Phone {
 	if signedIn {
 		out.Keys = []provision.Key{{Kind: provision.KeySignOut, Value: signOutCode}}
 	}
+	p.drawn.Store(&drawn{d.edition, out})
 	return out
 }
 

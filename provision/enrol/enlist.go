@@ -65,8 +65,7 @@ func (d *Directory) givePasswords(ctx context.Context, m mac.Addr) (provision.Ph
 	if err := d.store.PutPasswords(ctx, m, own); err != nil {
 		return provision.Phone{}, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	p, ok := d.phones[m]
 	if !ok {
 		return provision.Phone{}, ErrUnknownPhone
@@ -149,8 +148,7 @@ func (p *phone) missing(rec PhoneRecord, s provision.Sighting) []uint8 {
 
 // enter puts into memory what is on disk.
 func (d *Directory) enter(rec PhoneRecord, add []AccountRecord) provision.Phone {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	p, ok := d.phones[rec.MAC]
 	if !ok {
 		p = &phone{}
@@ -207,8 +205,7 @@ func (d *Directory) putAccount(ctx context.Context, a mac.Account, change func(*
 	if err := d.store.PutAccount(ctx, rec); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	if p, ok := d.phones[a.MAC]; ok {
 		if have := p.account(a.Slot); have != nil {
 			*have = rec
@@ -219,8 +216,7 @@ func (d *Directory) putAccount(ctx context.Context, a mac.Account, change func(*
 
 // approve keeps an approval for once in memory and drops those that are over.
 func (d *Directory) approve(b BoundAddress) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	for ip, old := range d.once {
 		if b.Since.Sub(old.Since) >= onceFor {
 			delete(d.once, ip)
@@ -231,8 +227,7 @@ func (d *Directory) approve(b BoundAddress) {
 
 // bind puts a bound address into memory, the only one of its phone.
 func (d *Directory) bind(b BoundAddress) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	for ip, old := range d.bound {
 		if old.MAC == b.MAC {
 			delete(d.bound, ip)
@@ -244,16 +239,14 @@ func (d *Directory) bind(b BoundAddress) {
 
 // unbind takes an address out of memory, whatever it was approved for.
 func (d *Directory) unbind(ip netip.Addr) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	delete(d.bound, ip)
 	delete(d.once, ip)
 }
 
 // forget takes a phone out of memory.
 func (d *Directory) forget(m mac.Addr) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	d.forgetLocked(m)
 }
 
@@ -278,8 +271,7 @@ func (d *Directory) forgetLocked(m mac.Addr) {
 
 // dropAccounts takes the accounts above a slot out of memory.
 func (d *Directory) dropAccounts(rec PhoneRecord, last uint8) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.edit()()
 	p, ok := d.phones[rec.MAC]
 	if !ok {
 		return

@@ -112,9 +112,9 @@ func (d *Desk) SetSitePolicy(ctx context.Context, p Policy) error {
 	var was Policy
 	err = d.store.PutSitePolicy(ctx, p)
 	if err == nil {
-		d.mu.Lock()
+		done := d.edit()
 		was, d.site = d.site, p
-		d.mu.Unlock()
+		done()
 	}
 	done()
 	if err != nil {
