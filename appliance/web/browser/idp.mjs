@@ -18,7 +18,7 @@ server.listen(0, '127.0.0.1', () => {
     claims: { openid: ['sub', 'preferred_username'] },
     conformIdTokenClaims: false,
     cookies: { keys: ['test'] },
-    ttl: { DeviceCode: Number(process.env.LIFE || 600) },
+    ttl: { DeviceCode: Number(process.env.LIFE || 600), AccessToken: Number(process.env.TOKEN_LIFE || 3600) },
     findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id, preferred_username: id }) }),
   });
   server.on('request', provider.callback());

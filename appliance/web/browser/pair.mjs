@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { judge } from './judge.mjs';
 
-const { WIDTH, PAGE, CODE, PASSWORD, PHONE, ANSWER, PATCHBAY_SHOTS, PATCHBAY_CHROMIUM } = process.env;
+const { WIDTH, PAGE, CODE, PASSWORD, PHONE, ANSWER, STAY, PATCHBAY_SHOTS, PATCHBAY_CHROMIUM } = process.env;
 const width = Number(WIDTH);
 const browser = await chromium.launch({
   executablePath: PATCHBAY_CHROMIUM || '/usr/bin/chromium',
@@ -90,6 +90,7 @@ await step('the page says by itself what became of it', async () => {
       await page.goto(PAGE + path);
       await shot(`page${path.replaceAll('/', '-')}`);
     }
+    if (STAY) return;
     await page.goto(`${PAGE}/phones/${PHONE}`);
     await page.getByRole('button', { name: 'Sign account 1 out' }).click();
     await page.getByText('Signed out. Calls in progress go on.').waitFor();
