@@ -101,6 +101,7 @@ type Appliance struct {
 	ever      accountSet
 	sources   sources
 	ports     switchPorts
+	drills    *drills
 	switches  *switchport.Finder // nil: there are none to ask
 	pairings  *enrol.Pairings
 	ownPage   *enrol.OwnPage     // nil: users sign in elsewhere
@@ -390,6 +391,9 @@ func (a *Appliance) buildSIP(ctx context.Context) error {
 	if a.uplink != nil { // a nil pointer in the interface would not be nil
 		uplink = a.uplink
 	}
+	if err = a.buildDrills(ctx); err != nil {
+		return err
+	}
 	a.sip, err = sipedge.NewServer(cfg, a.endpoint, accounts{a.directory, a.userToken()}, uplink, a.callStore(), a.record, a.log)
 	return err
 }
@@ -553,7 +557,7 @@ func (a *Appliance) tasks() (front, base []Task) {
 	if a.switches != nil {
 		front = append(front, a.switches)
 	}
-	front = append(front, &lineSync{a}, a.arrivals, a.desk, a.rollouts)
+	front = append(front, a.drills, &lineSync{a}, a.arrivals, a.desk, a.rollouts)
 	if a.remote != nil {
 		front = append(front, a.remote)
 	}

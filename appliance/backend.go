@@ -136,6 +136,9 @@ func (b backend) condition() condition {
 	}
 	c.onSite = len(a.cfg.Emergency.OnSite) > 0
 	c.deaf = a.deaf()
+	if d, ok := a.drills.last(); ok {
+		c.drillFaults, c.drillBegan = d.Faults(), d.Began
+	}
 	if a.switches != nil {
 		c.silentSwitches = a.switches.Faults()
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Provision Provision      `toml:"provision"`
 	SIP       SIP            `toml:"sip"`
 	Switches  []SwitchConfig `toml:"switch"`
+	Drill     DrillConfig    `toml:"drill"`
 	Media     Media          `toml:"media"`
 	Gateway   Gateway        `toml:"gateway"`
 	SiteLine  SiteLine       `toml:"site_line"`

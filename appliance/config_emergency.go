@@ -68,6 +68,10 @@ func (c *Config) validateEmergency(v *faults) {
 	for i, p := range c.Locations {
 		p.validate(v, fmt.Sprintf("location[%d].", i+1))
 	}
+	if c.Drill.At != "" {
+		_, err := timeOfDay(c.Drill.At)
+		v.check(err == nil, "drill.at", c.Drill.At, `write a time of day, such as "03:30"`)
+	}
 	c.validateSwitches(v)
 	c.Trunk.validate(v)
 	codes := map[string]string{}

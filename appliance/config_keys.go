@@ -34,7 +34,7 @@ var knownKeys = []string{
 	"hep.address", "hep.agent", "hep.key", "media.first_port", "media.last_port", "media.hold", "media.direct",
 	"emergency.on_site", "emergency.webhook", "emergency.test", "location.name", "location.civic", "location.latitude", "location.longitude", "location.elin",
 	"location.phones", "location.circuit_ids", "location.switch_ports", "switch.name", "switch.address", "switch.community_file", "switch.user", "switch.auth_password_file", "switch.privacy_password_file", "switch.hash", "location.access_info", "location.subnets",
-	"trunk.address", "trunk.transport", "trunk.server_name", "trunk.ca", "trunk.number", "trunk.auth_user", "trunk.password_file",
+	"drill.at", "trunk.address", "trunk.transport", "trunk.server_name", "trunk.ca", "trunk.number", "trunk.auth_user", "trunk.password_file",
 	"gateway.address", "gateway.backups", "gateway.failback", "gateway.pins", "gateway.certificate", "gateway.key", "gateway.token_file", "gateway.user_tokens", "gateway.domain", "gateway.server_name", "gateway.ca", "gateway.local", "gateway.register",
 	"site_line.aor", "site_line.number", "site_line.auth_user", "site_line.password_file", "page.listen", "page.mdns",
 }

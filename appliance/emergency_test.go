@@ -115,6 +115,7 @@ subnets = ["192.0.2.0/25"]
 		"switch[1].name":           "[[switch]]\nname = \"a b\"\naddress = \"192.0.2.3\"\nuser = \"x\"\n",
 		"switch[1].community_file": "[[switch]]\nname = \"a\"\naddress = \"192.0.2.3\"\ncommunity_file = \"/nowhere\"\n",
 		"location[1].switch_ports": "[[location]]\nname = \"x\"\nswitch_ports = [\"nowhere Gi1\"]\n",
+		"drill.at":                 "[drill]\nat = \"half past three\"\n",
 		"trunk.transport":          "[trunk]\naddress = \"192.0.2.9:5060\"\ntransport = \"sctp\"\n",
 		"trunk.address":            "[trunk]\naddress = \"pstn.example.com\"\n",
 		"emergency.on_site":        "[emergency]\non_site = [\"anna\"]\n",

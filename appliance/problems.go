@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"patchbay/appliance/health"
@@ -46,6 +47,9 @@ type condition struct {
 	stolen  []twoSources     // device identities that are used from two places
 	walks   []provision.Walk // who tries one MAC address after the other
 	noHTTPS error            // why phones have no HTTPS
+
+	drillFaults []string // what the last drill found
+	drillBegan  time.Time
 
 	silentSwitches []switchport.Fault // that do not say where phones hang
 
@@ -113,6 +117,10 @@ func problems(c condition) []health.Problem {
 		}
 	}
 	c.intruders(add)
+	if len(c.drillFaults) > 0 {
+		add("drill", health.Warning, c.drillBegan, "The last drill found that without the gateway not all works: "+strings.Join(c.drillFaults, "; ")+".",
+			"`patchbay drill` shows all drills, and `patchbay drill now` begins one. A fallback trunk or people on site give calls for help a way out.")
+	}
 	for _, s := range c.silentSwitches {
 		add("switch-silent", health.Warning, s.Since, fmt.Sprintf("The switch %s does not say by SNMP where phones hang: %s. Emergency calls go out with what it said last.", s.Switch, s.Err),
 			"Check address, community or user and password of the [[switch]] in patchbay.toml, and that the switch lets this box ask.")

@@ -37,6 +37,7 @@ func TestProblems(t *testing.T) {
 		{"no certificate", func(c *condition) { c.orderFault = errors.New("refused") }, []string{"no-certificate"}},
 		{"no HTTPS", func(c *condition) { c.noHTTPS = errors.New("in use") }, []string{"no-https"}},
 		{"PnP without an answer", func(c *condition) { c.pnpHeld = []pnpHeld{{reason: story.AddressOfOther}} }, []string{"pnp-held"}},
+		{"a drill that failed", func(c *condition) { c.drillFaults = []string{"no way"} }, []string{"drill"}},
 		{"a switch is silent", func(c *condition) {
 			c.silentSwitches = []switchport.Fault{{Switch: "core", Err: errors.New("timeout")}}
 		}, []string{"switch-silent"}},

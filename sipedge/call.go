@@ -34,6 +34,7 @@ type call struct {
 	offer    *media.SDP // the caller's; nil if it made none
 	ours     *media.SDP // where we are the other side ourselves: what we say of us
 	place    Place      // where the caller of an emergency call is
+	bot      bool       // a drill calls
 	outside  bool       // it came from the gateway or the trunk
 	attended bool       // we answered the call ourselves; there is no other leg
 	try      *try       // rings now; nil while nobody does
@@ -255,6 +256,11 @@ func (c *call) byGateway() error {
 
 // find asks the router.
 func (c *call) find() error {
+	if c.bot {
+		c.route = Route{Feature: FeatureEcho, Code: FeatureEcho}
+		return nil
+	}
+	c.breakDrill()
 	var err error
 	if c.outside {
 		c.route, err = c.s.router.FromGateway(c.r.Recipient.User, c.r.To().Address.User)

@@ -329,6 +329,15 @@ func (g *Gateways) Hurry(ctx context.Context) error {
 	}
 }
 
+// Rehearse implements [Uplink].
+func (g *Gateways) Rehearse(lost bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.links {
+		l.tls.Rehearse(lost)
+	}
+}
+
 // Send implements [Uplink].
 func (g *Gateways) Send(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
 	u := g.present()

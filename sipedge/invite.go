@@ -20,7 +20,7 @@ func (s *Server) invite(r *Request, gateway bool) {
 	var id Identity
 	if !gateway {
 		switch ok := true; {
-		case s.trunk.serves(r.Flow):
+		case s.trunk.serves(r.Flow), s.isBot(r.Flow):
 		case s.isEmergency(r):
 			// One who calls for help is not asked for a password.
 			id = s.ep.Identify(r)
@@ -67,6 +67,7 @@ func (s *Server) newCall(r *Request, gateway bool, id Identity) *call {
 	}
 	c.log = s.log.With("call", c.id)
 	c.record.ID, c.record.Start, c.record.Via = c.id, s.now(), "local"
+	c.bot = s.isBot(r.Flow)
 	user := r.Recipient.User
 	c.outside = gateway || s.trunk.serves(r.Flow)
 	switch {

@@ -79,7 +79,9 @@ func (c *call) finish(e *StatusError) {
 	c.disconnectMedia()
 	r := c.closeRecord(e)
 	c.close()
-	c.s.store.Add(r)
+	if !c.bot {
+		c.s.store.Add(r)
+	}
 	c.s.leave(c)
 	c.s.ep.lamps.over(r.ID)
 	c.log.Info("call ended", "from", r.From.Number, "to", r.To.Number, "via", r.Via,

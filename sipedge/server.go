@@ -62,6 +62,8 @@ type callTimes struct {
 	// RFC 4028 §4 and §5: what we ask for, and the least that we grant.
 	expires, minExpires time.Duration
 
+	drill, drillBack time.Duration // how long the gateway is away in a drill, and has to come back
+
 	cancel      time.Duration // RFC 3261 §9.1: a cancelled INVITE without a final answer is over after 64*T1
 	bye         time.Duration // a BYE or CANCEL that is not answered by then is forgotten
 	renegotiate time.Duration // how long the answer to an offer of ours within a call may take
@@ -70,7 +72,7 @@ type callTimes struct {
 
 var usualTimes = callTimes{
 	first: 8 * time.Second, firstEmergency: 5 * time.Second, ack: 32 * time.Second,
-	silence: 2 * time.Minute, hold: time.Hour, watch: time.Second, mute: 3 * time.Second,
+	drill: 20 * time.Second, drillBack: time.Minute, silence: 2 * time.Minute, hold: time.Hour, watch: time.Second, mute: 3 * time.Second,
 	expires: 30 * time.Minute, minExpires: 90 * time.Second,
 	cancel: 34 * time.Second, bye: 8 * time.Second, renegotiate: 34 * time.Second, linger: 8 * time.Second,
 }
@@ -102,6 +104,7 @@ type Server struct {
 	dialogs   map[dialogKey]*leg
 	callBacks map[string]CallBack // by number
 	parked    map[string]*call    // by slot
+	drill     *drilling           // under way; nil: none
 	began     int                 // calls since the start
 	movedOn   int                 // of these, calls that came into another one
 }

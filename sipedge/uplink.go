@@ -53,6 +53,10 @@ type Uplink interface {
 	// MediaAddress is that address; zero while there is no connection.
 	MediaAddress() netip.Addr
 
+	// Rehearse takes the gateway away as if the line had been cut, or gives it
+	// back at once.
+	Rehearse(lost bool)
+
 	Run(ctx context.Context) error
 	String() string
 }

@@ -18,6 +18,7 @@ type flowConn struct {
 	admit func(c *flowConn, m *message, f *fault, raw []byte) []byte
 	flow  Flow
 	tap   Tap
+	lost  func() bool  // nothing gets through, for a drill; nil: all does
 	heard atomic.Int64 // time of the last byte, Unix nanoseconds
 	in    []byte       // read, not yet judged
 	out   []byte       // judged, not yet taken by sipgo
@@ -59,6 +60,10 @@ func (c *flowConn) Read(b []byte) (int, error) {
 func (c *flowConn) fill() error {
 	c.in = append(c.in, make([]byte, 4096)...)
 	n, err := c.Conn.Read(c.in[len(c.in)-4096:])
+	if n > 0 && c.lost != nil && c.lost() {
+		c.in = c.in[:len(c.in)-4096]
+		return nil
+	}
 	c.in = c.in[:len(c.in)-4096+n]
 	if n > 0 {
 		c.heard.Store(time.Now().UnixNano())
@@ -119,6 +124,9 @@ func (c *flowConn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		c.over(err)
 		return 0, err
+	}
+	if c.lost != nil && c.lost() {
+		return len(b), nil
 	}
 	c.flow.left(c.tap, b)
 	n, err := c.Conn.Write(b)

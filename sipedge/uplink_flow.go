@@ -148,6 +148,9 @@ func (u *TLSUplink) ticking(ctx context.Context, f func() ([]netip.AddrPort, err
 }
 
 func (u *TLSUplink) dialOne(ctx context.Context, addr netip.AddrPort) (*flowConn, error) {
+	if u.lost.Load() {
+		return nil, errDrill
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	plain := &net.Dialer{KeepAlive: 15 * time.Second, Control: thinStream}
@@ -166,6 +169,7 @@ func (u *TLSUplink) dialOne(ctx context.Context, addr netip.AddrPort) (*flowConn
 		}
 		conn = newFlowConn(c, u.admit)
 		conn.flow.Transport = u.transport()
+		conn.lost = u.lost.Load
 		conn.tap = u.cfg.Tap
 		return nil, nil
 	})
@@ -371,6 +375,8 @@ func plainFault(err error) string {
 		return "the name of the gateway can't be looked up; check the name and the name server"
 	case errors.Is(err, errMoved):
 		return "the address of the box towards the gateway has changed; it connects anew"
+	case errors.Is(err, errDrill):
+		return "a drill is under way: the gateway is away for some seconds"
 	case errors.Is(err, errSilent):
 		return "the gateway does not answer any more; check the way to the Internet"
 	case errors.As(err, &netFault) && netFault.Timeout():

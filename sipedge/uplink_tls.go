@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -94,6 +95,7 @@ type TLSUplink struct {
 	notify   func() // told of each change of state; may be nil
 	alias    string // host name of ours that tells nothing, until the public address is known
 
+	lost  atomic.Bool      // for a drill: nothing gets through
 	known []netip.AddrPort // addresses of the last look-up that went well; of Run
 
 	mu      sync.Mutex
@@ -325,6 +327,23 @@ func (u *TLSUplink) present() Flow {
 		return Flow{}
 	}
 	return u.conn.flow
+}
+
+// errDrill is why nothing is dialled during a drill.
+var errDrill = errors.New("a drill is under way")
+
+// Rehearse implements [Uplink].
+func (u *TLSUplink) Rehearse(lost bool) {
+	if u.lost.Swap(lost) == lost || lost {
+		return
+	}
+	u.mu.Lock()
+	conn := u.conn
+	u.mu.Unlock()
+	if conn != nil { // something may be missing in the middle of a message
+		_ = conn.Close()
+	}
+	u.hasten()
 }
 
 // Send implements [Uplink].

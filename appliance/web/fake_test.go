@@ -396,3 +396,9 @@ func (f *fake) PutWish(_ context.Context, id int64, w api.Wish) (api.Wish, error
 	f.wishes[id] = w
 	return w, nil
 }
+
+func (f *fake) Drills() []api.Drill {
+	return []api.Drill{{Noticed: 4400, Local: 4600, Ways: []string{"trunk"}, Back: 900, Signed: 1200, Lines: 12, Score: 100}}
+}
+
+func (f *fake) StartDrill(context.Context) error { return nil }

@@ -74,6 +74,18 @@ func line(ctx context.Context, args []string, out io.Writer) error {
 	return api.PrintWish(ctx, out, socket, rest[0], rest[1:])
 }
 
+// drill shows the drills of before, or begins one.
+func drill(ctx context.Context, args []string, out io.Writer) error {
+	rest, socket, err := socketFlags("drill")(args, 1)
+	switch {
+	case err != nil:
+		return err
+	case len(rest) == 1 && rest[0] != "now":
+		return errUsage
+	}
+	return api.PrintDrills(ctx, out, socket, len(rest) == 1)
+}
+
 // phones lists the phones, or tells the story of one. The flags may stand
 // before or after the MAC address.
 func phones(ctx context.Context, args []string, out io.Writer) error {

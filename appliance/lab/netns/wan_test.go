@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -45,11 +46,10 @@ func newCrowd(t *testing.T) *crowd {
 	ca, _ := startCloud(t, n, users...)
 	c.answer("pstn", "wan", pstn, 5070)
 	c.box = startBox(t, n, ca, "")
+	// A phone with many lines, which is not there: they are registered all the same.
+	c.box.must(http.MethodPost, "/phones", map[string]any{"mac": macATA, "slots": wanLines})
 	for i, u := range users {
-		c.box.must(http.MethodPost, "/lines", map[string]any{
-			"name": u.user, "aor": "sip:" + u.user + "@" + domain, "auth_user": u.user, "password": u.password,
-			"extension": strconv.Itoa(300 + i),
-		})
+		c.box.assign(macATA, i+1, u.user, u.user, u.password, strconv.Itoa(300+i), "")
 	}
 	c.voice = n.write("voice.ulaw", string(tone(10)))
 	c.caller = c.phone(macAnna, "anna", cloudUsers[1].password, "101")
@@ -486,5 +486,40 @@ func TestWANAddress(t *testing.T) {
 		if e.Status != 200 {
 			t.Errorf("call %s ended with %d %s", e.ID, e.Status, e.Reason)
 		}
+	}
+	c.drill()
+}
+
+// drill rehearses the loss of the gateway, by the command that people have.
+func (c *crowd) drill() {
+	c.t.Helper()
+	patchbay := func(args ...string) string {
+		c.t.Helper()
+		return c.in("box", append([]string{os.Getenv("PATCHBAY_BIN"), "drill", "--config", c.box.config}, args...)...)
+	}
+	patchbay("now")
+	var d struct {
+		Drills []struct {
+			Skipped      string
+			Noticed      int64 `json:"noticed_ms"`
+			Local        int64 `json:"local_ms"`
+			Back         int64 `json:"back_ms"`
+			Signed       int64 `json:"signed_ms"`
+			Lines, Score int
+		}
+	}
+	c.eventually(2*time.Minute, "the drill to end", func() bool {
+		if err := json.Unmarshal(c.box.must(http.MethodGet, "/drills", nil), &d); err != nil {
+			c.t.Fatal(err)
+		}
+		return len(d.Drills) > 0
+	})
+	c.t.Logf("measured: %+v\n%s", d.Drills[0], patchbay())
+	// There is no way out for calls for help here, and that costs 25.
+	if r := d.Drills[0]; r.Skipped != "" || r.Score != 75 || r.Lines != wanLines+2 {
+		c.t.Errorf("the drill found %+v", r)
+	}
+	if text := c.box.problem("drill"); !strings.Contains(text, "no way out") {
+		c.t.Errorf("the page does not say what the drill found: %q", text)
 	}
 }

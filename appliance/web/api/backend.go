@@ -33,6 +33,7 @@ type Backend interface {
 	Firmware
 	Help
 	Wishes
+	Drills
 }
 
 // Inventory finds phones.

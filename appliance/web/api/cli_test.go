@@ -28,6 +28,10 @@ func TestPrint(t *testing.T) {
 		{"phone", func(ctx context.Context, w *bytes.Buffer, s string) error { return PrintPhone(ctx, w, s, known, false) }, []string{
 			"192.0.2.101 (own lease)", "Anna +49301234567 201, signed-in by UDP", "It works", "phone", "asked for an address as Yealink SIP-T46U", "registered account 1 from 192.0.2.101 by UDP",
 		}},
+		{"drills", func(ctx context.Context, w *bytes.Buffer, s string) error { return PrintDrills(ctx, w, s, false) }, []string{
+			"100", "4.4 s", "4.6 s", "trunk", "0.9 s", "1.2 s",
+		}},
+		{"a drill", func(ctx context.Context, w *bytes.Buffer, s string) error { return PrintDrills(ctx, w, s, true) }, []string{"taken away for 20 s"}},
 		{"lines", func(ctx context.Context, w *bytes.Buffer, s string) error { return PrintLines(ctx, w, s) }, []string{
 			"sip:anna@example.com", "00:00:5e:00:53:01/1", "+49301234567",
 		}},

@@ -294,3 +294,9 @@ func (f *fake) PutWish(_ context.Context, id int64, w Wish) (Wish, error) {
 	}
 	return w, nil
 }
+
+func (f *fake) Drills() []Drill {
+	return []Drill{{Began: at, Noticed: 4400, Local: 4600, Ways: []string{"trunk"}, Back: 900, Signed: 1200, Lines: 12, Score: 100}}
+}
+
+func (f *fake) StartDrill(context.Context) error { return nil }

@@ -54,6 +54,8 @@ func Routes(b Backend, log *slog.Logger) []Route {
 		{Method: http.MethodDelete, Path: "/lines/{id}", Handler: h.do(h.deleteLine)},
 		{Method: http.MethodGet, Path: "/lines/{id}/calls", Handler: h.do(h.wish)},
 		{Method: http.MethodPut, Path: "/lines/{id}/calls", Handler: h.do(h.putWish)},
+		{Method: http.MethodGet, Path: "/drills", Handler: h.do(h.drills)},
+		{Method: http.MethodPost, Path: "/drills", Handler: h.do(h.startDrill)},
 		{Method: http.MethodGet, Path: "/calls", Handler: h.do(h.calls)},
 		{Method: http.MethodGet, Path: "/troubles", Handler: h.do(h.troubles)},
 		{Method: http.MethodGet, Path: "/openapi.json", Handler: document},
