@@ -53,6 +53,7 @@ var changes = map[string]string{
 	"POST /overrides/rollback":                       `{"scope":"vendor/yealink"}`,
 	"PUT /provisioning/certificate":                  `{"pem":"no certificate"}`,
 	"DELETE /provisioning/certificate":               "",
+	"POST /provisioning/certificate/order":           "",
 	"PUT /firmware/images/{vendor}/{version}/{file}": "image",
 	"DELETE /firmware/images/{image}":                "",
 	"DELETE /firmware/images/{image}/{file}":         "",

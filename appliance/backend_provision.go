@@ -141,11 +141,13 @@ func (b backend) Certificate(context.Context) (api.Certificate, error) {
 
 // OrderCertificate implements api.Provisioning.
 func (b backend) OrderCertificate(ctx context.Context) error {
+	var err error
 	if b.a.order == nil {
-		return &api.Invalid{Field: "order", Text: "no certificate is ordered here; see [acme] in the configuration file"}
+		err = &api.Invalid{Field: "order", Text: "no certificate is ordered here; see [acme] in the configuration file"}
+	} else {
+		b.a.order.hurry()
 	}
-	b.a.order.hurry()
-	return b.audited(ctx, "certificate-order", strings.Join(b.a.cfg.ACME.Names, " "), "", nil)
+	return b.audited(ctx, "certificate-order", strings.Join(b.a.cfg.ACME.Names, " "), "", err)
 }
 
 func certificateView(leaf *x509.Certificate, public bool) api.Certificate {
