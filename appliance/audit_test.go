@@ -50,6 +50,7 @@ var changes = map[string]string{
 	"DELETE /reservations/{mac}":                     "",
 	"POST /interfaces/{name}/serve":                  "",
 	"PUT /overrides":                                 `{"scope":"vendor/yealink","values":{"x.y":"1"}}`,
+	"POST /drills":                                   "",
 	"POST /overrides/rollback":                       `{"scope":"vendor/yealink"}`,
 	"PUT /provisioning/certificate":                  `{"pem":"no certificate"}`,
 	"DELETE /provisioning/certificate":               "",

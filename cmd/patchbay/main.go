@@ -53,7 +53,6 @@ var commands = []command{
 	{"path", "MAC [renew]", "print the personal address of a phone", personalPath},
 	{"tls", "", "show what phones speak by HTTPS, and which will stop working when", phonesTLS},
 	{"certificate", "[FILE | own | order]", "what phones are shown by https; show them a public certificate (chain and key in PEM), or order one", certificate},
-	{"certificate", "FILE | own", "show phones a public certificate: chain and key in PEM", certificate},
 	{"drill", "[now]", "show what rehearsals of the loss of the gateway found, or begin one", drill},
 	{"doctor", "[--config FILE]", "examine the box and what it hangs on", doctor},
 	{"dhcp", "resume --interface NAME", "make DHCP offers although another server was seen", dhcpCommand},
