@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,6 +32,8 @@ type keyView struct {
 	Position                       int // from 1
 	Slot                           int
 	Value, Label                   string
+	Dial                           string // of a sign-in or sign-out key: what it dials where it opens no page
+	Sign                           bool   // it signs in or out, on the account of its slot
 	BLF, Speed, Park, Pickup, Page bool
 }
 
@@ -39,6 +42,7 @@ type keyView struct {
 func withScreens(keys []Key, base string) []Key {
 	keys = slices.Clone(keys)
 	for i, k := range keys {
+		keys[i].Dial = k.Value
 		switch slot := max(1, int(k.Slot)); k.Kind {
 		case KeySignIn:
 			keys[i].Value = base + screenPath(slot, "sign-in")
@@ -108,6 +112,10 @@ func (k Key) view(lang, pickUp string) (keyView, bool) {
 			words = signOutWords
 		}
 		word = cmp.Or(words[lang], words["en"])
+		if v.Slot > 1 {
+			word += " " + strconv.Itoa(v.Slot)
+		}
+		v.Sign, v.Dial = true, k.Dial
 		if v.Page = keyPage.MatchString(k.Value); v.Page {
 			v.Label = cmp.Or(label(k.Label), word)
 			return v, true

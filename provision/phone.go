@@ -60,6 +60,7 @@ type Key struct {
 	// with any other value is left out, since it could be read as more.
 	Value string
 	Label string // empty: a word for the kind in the phone's language, or the value
+	Dial  string // what a sign-in or sign-out key with an address dials where that can't be opened
 }
 
 // Account is one SIP identity that is rendered into a configuration.

@@ -161,3 +161,37 @@ func TestScreenGuard(t *testing.T) {
 		t.Errorf("story: %v", codes)
 	}
 }
+
+// TestScreenKeysOfAccounts: each account has a key of its own where the key of
+// the phone can say which; a Cisco dials besides, since its pages are in a menu.
+func TestScreenKeysOfAccounts(t *testing.T) {
+	for _, tc := range []struct {
+		vendor, model, file string
+		screens             bool
+		want, not           []string
+	}{
+		{"yealink", "T46U", "001565005304.cfg", true, []string{
+			"linekey.3.line = 1\nlinekey.3.value = http://192.0.2.1/screen/1/sign-out.xml\nlinekey.3.label = Sign out\n",
+			"linekey.4.line = 2\nlinekey.4.value = http://192.0.2.1/screen/2/sign-in.xml\nlinekey.4.label = Sign in 2\n",
+		}, nil},
+		{"yealink", "T46U", "001565005304.cfg", false, []string{"linekey.4.line = 2\nlinekey.4.value = *56\nlinekey.4.label = Sign in 2\n"}, []string{"screen/"}},
+		{"snom", "D785", "snomD785-000413005301.htm", true, []string{`context="2" label="Sign in 2" perm="R">url http://192.0.2.1/screen/2/sign-in.xml<`}, nil},
+		{"cisco-mpp", "8851", "00562b005304.xml", true, []string{"<XML_Application_Service_URL>http://192.0.2.1/screen/1/sign-out.xml<", "fnc=sd;ext=*57@$PROXY"}, []string{"*56@", "screen/2"}},
+		{"poly", "VVX 450", "0004f2005302-settings.cfg", true, []string{"*57$Tinvite$"}, []string{"*56$Tinvite$"}},
+	} {
+		g := golden{vendor: tc.vendor, model: tc.model, file: tc.file, accounts: 2, change: func(p *Phone, s *Site) {
+			s.Screens, p.Keys = tc.screens, []Key{{Kind: KeySignOut, Slot: 1, Value: "*57"}, {Kind: KeySignIn, Slot: 2, Value: "*56"}}
+		}}
+		got := string(g.render(t, catalog(t)))
+		for _, want := range tc.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s, screens %v: no %q in\n%s", tc.vendor, tc.screens, want, got)
+			}
+		}
+		for _, not := range tc.not {
+			if strings.Contains(got, not) {
+				t.Errorf("%s, screens %v: %q in\n%s", tc.vendor, tc.screens, not, got)
+			}
+		}
+	}
+}

@@ -518,3 +518,20 @@ func TestStale(t *testing.T) {
 		})
 	}
 }
+
+// TestKeysOfAccounts: each account has the key for what can be done with it.
+func TestKeysOfAccounts(t *testing.T) {
+	o := newOffice(t)
+	if _, err := o.Enlist(t.Context(), provision.Sighting{MAC: phoneMAC(1), Slots: 2}); err != nil {
+		t.Fatal(err)
+	}
+	l := o.line(t, Line{AOR: "sip:hall@example.com", Extension: "31"})
+	if err := o.Assign(t.Context(), slot(1, 2), l.ID); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := o.Phone(phoneMAC(1))
+	want := []provision.Key{{Kind: provision.KeySignIn, Slot: 1, Value: "*56"}, {Kind: provision.KeySignOut, Slot: 2, Value: "*57"}}
+	if !slices.Equal(p.Keys, want) {
+		t.Errorf("keys %+v, want %+v", p.Keys, want)
+	}
+}

@@ -189,7 +189,6 @@ func (d *Directory) render(p *phone) provision.Phone {
 		Language: p.rec.Language, Accounts: make([]provision.Account, 0, len(p.accounts)),
 		AdminPassword: p.own.Admin, UserPassword: p.own.User,
 	}
-	signedIn := false
 	for _, a := range p.accounts {
 		r := provision.Account{Account: a.Account, Username: a.Username, Password: a.Password, Label: NobodyLabel, Nobody: a.LineID == 0}
 		if l, ok := d.lines[a.LineID]; ok {
@@ -199,11 +198,11 @@ func (d *Directory) render(p *phone) provision.Phone {
 			}
 		}
 		out.Accounts = append(out.Accounts, r)
-		signedIn = signedIn || a.LineID != 0
-	}
-	out.Keys = []provision.Key{{Kind: provision.KeySignIn, Value: pairCode}}
-	if signedIn {
-		out.Keys = []provision.Key{{Kind: provision.KeySignOut, Value: signOutCode}}
+		key := provision.Key{Kind: provision.KeySignIn, Slot: a.Slot, Value: pairCode}
+		if a.LineID != 0 {
+			key.Kind, key.Value = provision.KeySignOut, signOutCode
+		}
+		out.Keys = append(out.Keys, key)
 	}
 	p.drawn.Store(&drawn{d.edition, out})
 	return out
