@@ -488,7 +488,9 @@ func leftovers(t *testing.T, rig *callRig, goroutines int) {
 		loose := s.loose.n
 		s.loose.mu.Unlock()
 		open, _ := s.cfg.Ports.Usage()
-		lamps := 0
+		rig.ep.lamps.mu.Lock()
+		lamps := len(rig.ep.lamps.inCall)
+		rig.ep.lamps.mu.Unlock()
 		for n := range rig.dir.identities {
 			lamps += len(rig.ep.lamps.calls(rig.dir.identities[n].Account))
 		}

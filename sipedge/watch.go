@@ -22,6 +22,7 @@ type busyLamps struct {
 
 	mu      sync.Mutex
 	dialogs map[mac.Account]map[string]lamp // by the id of the call
+	inCall  map[string][]mac.Account        // who has a lamp in a call
 }
 
 // lamp is what one account does in one call.
@@ -33,7 +34,7 @@ type lamp struct {
 }
 
 func newBusyLamps(e *Endpoint) *busyLamps {
-	return &busyLamps{e: e, dialogs: make(map[mac.Account]map[string]lamp)}
+	return &busyLamps{e: e, dialogs: make(map[mac.Account]map[string]lamp), inCall: make(map[string][]mac.Account)}
 }
 
 // resource implements [eventPackage]: a line of this site by its number,
@@ -88,8 +89,8 @@ func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story
 // It needs mu.
 func (w *busyLamps) stopOthers(call string, winner mac.Account) []mac.Account {
 	var out []mac.Account
-	for a, calls := range w.dialogs {
-		if l, ok := calls[call]; ok && a != winner && l.incoming && l.state == "early" {
+	for _, a := range slices.Clone(w.inCall[call]) {
+		if l := w.dialogs[a][call]; a != winner && l.incoming && l.state == "early" {
 			w.set(call, a, lamp{})
 			out = append(out, a)
 		}
@@ -99,11 +100,22 @@ func (w *busyLamps) stopOthers(call string, winner mac.Account) []mac.Account {
 
 // set needs mu. A lamp without a state goes out.
 func (w *busyLamps) set(call string, a mac.Account, l lamp) {
+	_, lit := w.dialogs[a][call]
 	if l.state == "" {
 		if delete(w.dialogs[a], call); len(w.dialogs[a]) == 0 {
 			delete(w.dialogs, a)
 		}
+		if !lit {
+			return
+		}
+		w.inCall[call] = slices.DeleteFunc(w.inCall[call], func(x mac.Account) bool { return x == a })
+		if len(w.inCall[call]) == 0 {
+			delete(w.inCall, call)
+		}
 		return
+	}
+	if !lit {
+		w.inCall[call] = append(w.inCall[call], a)
 	}
 	if w.dialogs[a] == nil {
 		w.dialogs[a] = make(map[string]lamp)
@@ -114,12 +126,9 @@ func (w *busyLamps) set(call string, a mac.Account, l lamp) {
 // over ends whatever a call that is over has left behind.
 func (w *busyLamps) over(call string) {
 	w.mu.Lock()
-	var changed []mac.Account
-	for a, calls := range w.dialogs {
-		if _, ok := calls[call]; ok {
-			w.set(call, a, lamp{})
-			changed = append(changed, a)
-		}
+	changed := slices.Clone(w.inCall[call])
+	for _, a := range changed {
+		w.set(call, a, lamp{})
 	}
 	w.mu.Unlock()
 	w.tell(changed)

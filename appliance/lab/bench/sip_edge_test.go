@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -136,8 +137,8 @@ func runEdge() error {
 	if err != nil {
 		return err
 	}
-	// Ports rest for 2 s, as thousands of calls a minute need them.
-	ports, err := media.NewPortPool(1026, 65534, 2*time.Second)
+	debug.SetGCPercent(200) // as the daemon does
+	ports, err := media.NewPortPool(20000, 29999, 30*time.Second)
 	if err != nil {
 		return err
 	}
