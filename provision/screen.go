@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -90,7 +91,7 @@ func (s *Server) screen(ctx context.Context, q query, name, lang string) (r repl
 		return notFound, true
 	}
 	if q.head {
-		return reply{status: http.StatusOK, kind: screenType}, true // takes no step
+		return reply{status: http.StatusOK, kind: cmp.Or(v.ScreenType, screenType)}, true // takes no step
 	}
 	shown, found := s.cfg.Screens.Screen(ctx, mac.Account{MAC: t.who, Slot: slot}, step)
 	if !found {
@@ -104,14 +105,14 @@ func (s *Server) screen(ctx context.Context, q query, name, lang string) (r repl
 	if step != showStep { // a phone asks for that every few seconds
 		s.tell(t.who, q, story.Served, story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, Bytes: int64(len(body)), Vendor: v.Title})
 	}
-	r = reply{status: http.StatusOK, body: body, kind: screenType}
+	r = reply{status: http.StatusOK, body: body, kind: cmp.Or(v.ScreenType, screenType)}
 	if shown.Again > 0 {
 		r.refresh = fmt.Sprintf("%d; url=%s", max(1, int(shown.Again/time.Second)), s.screenBase(q.local, lang)+screenPath(int(slot), showStep))
 	}
 	return r, true
 }
 
-// screenType is what all of these browsers take.
+// screenType is what the XML browsers take.
 const screenType = "text/xml; charset=utf-8"
 
 // showStep shows how it stands, and changes nothing.

@@ -39,7 +39,7 @@ func (s *shownTo) Screen(_ context.Context, a mac.Account, step string) (Screen,
 func TestScreens(t *testing.T) {
 	c := catalog(t)
 	var files []string
-	for _, name := range []string{"yealink", "cisco-mpp", "snom"} {
+	for _, name := range []string{"yealink", "cisco-mpp", "snom", "poly"} {
 		v, _ := c.Vendor(name)
 		s, _ := new(shownTo).Screen(t.Context(), mac.Account{}, "")
 		got, err := c.renderScreen(v, s, "http://192.0.2.1:8080/lang_de/", 2)
@@ -49,7 +49,7 @@ func TestScreens(t *testing.T) {
 		if err := xml.Unmarshal(got, new(struct{})); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		path := "testdata/" + name + "/screen.xml"
+		path := "testdata/" + name + "/" + v.Screen
 		files = append(files, path)
 		if *update {
 			if err := os.WriteFile(path, got, 0o644); err != nil {
@@ -83,7 +83,7 @@ func TestScreenKeys(t *testing.T) {
 		{"yealink", "T46U", "001565005304.cfg", "linekey.2.type = 27\nlinekey.2.line = 1\nlinekey.2.value = " + page + "\nlinekey.2.label = Anmelden", "linekey.2.value = *56"},
 		{"cisco-mpp", "8851", "00562b005304.xml", "<XML_Application_Service_URL>" + page + "<", "fnc=sd;ext=*56@$PROXY"},
 		{"snom", "D785", "snomD785-000413005301.htm", ">url " + page + "<", ">speed *56<"},
-		{"poly", "VVX 450", "0004f2005302-settings.cfg", "*56$Tinvite$", "*56$Tinvite$"},
+		{"poly", "VVX 450", "0004f2005302-settings.cfg", `mb.main.home="` + page + `"`, "*56$Tinvite$"},
 		{"grandstream", "GRP2614", "cfgc074ad005301.xml", ">*56<", ">*56<"},
 		{"fanvil", "X5U-V2", "0c383e005301.cfg", "*56@1/f", "*56@1/f"},
 	} {
@@ -107,8 +107,11 @@ func TestScreenKeys(t *testing.T) {
 func TestScreenGuard(t *testing.T) {
 	shown := new(shownTo)
 	r := newRigWith(t, true, func(c *Config) { c.Screens = shown })
-	for m, ua := range map[mac.Addr]string{yealink: yealinkUA, poly: polyUA} {
+	for m, ua := range map[mac.Addr]string{yealink: yealinkUA, poly: polyUA, grand: grandUA} {
 		file := "/" + m.Hex() + ".cfg"
+		if m == grand {
+			file = "/cfg" + m.Hex() + ".xml"
+		}
 		if got := r.get(m, file, ua); got.Status != http.StatusOK {
 			t.Fatalf("%v fetches %s: %d", m, file, got.Status)
 		}
@@ -127,7 +130,8 @@ func TestScreenGuard(t *testing.T) {
 		{"no number", yealink, "/screen/x/show.xml", yealinkUA, ""},
 		{"no page", yealink, "/screen/1/show", yealinkUA, ""},
 		{"says that it is another", yealink, "/screen/1/show.xml", strings.ReplaceAll(yealinkUA, ":01", ":09"), ""},
-		{"a phone without such a browser", poly, "/screen/1/show.xml", polyUA, ""},
+		{"a phone without such a browser", grand, "/screen/1/show.xml", grandUA, ""},
+		{"a Poly", poly, "/screen/1/show.xml", polyUA, poly.String() + "/1 show"},
 		{"a phone that may not fetch", closed, "/screen/1/show.xml", "", ""},
 		{"a laptop", laptop, "/screen/1/show.xml", "", ""},
 		{"nobody knows who", mac.Addr{}, "/screen/1/show.xml", "", ""},
@@ -177,7 +181,7 @@ func TestScreenKeysOfAccounts(t *testing.T) {
 		{"yealink", "T46U", "001565005304.cfg", false, []string{"linekey.4.line = 2\nlinekey.4.value = *56\nlinekey.4.label = Sign in 2\n"}, []string{"screen/"}},
 		{"snom", "D785", "snomD785-000413005301.htm", true, []string{`context="2" label="Sign in 2" perm="R">url http://192.0.2.1/screen/2/sign-in.xml<`}, nil},
 		{"cisco-mpp", "8851", "00562b005304.xml", true, []string{"<XML_Application_Service_URL>http://192.0.2.1/screen/1/sign-out.xml<", "fnc=sd;ext=*57@$PROXY"}, []string{"*56@", "screen/2"}},
-		{"poly", "VVX 450", "0004f2005302-settings.cfg", true, []string{"*57$Tinvite$"}, []string{"*56$Tinvite$"}},
+		{"poly", "VVX 450", "0004f2005302-settings.cfg", true, []string{"*57$Tinvite$", `mb.main.home="http://192.0.2.1/screen/1/sign-out.xml"`}, []string{"*56$Tinvite$", "screen/2"}},
 	} {
 		g := golden{vendor: tc.vendor, model: tc.model, file: tc.file, accounts: 2, change: func(p *Phone, s *Site) {
 			s.Screens, p.Keys = tc.screens, []Key{{Kind: KeySignOut, Slot: 1, Value: "*57"}, {Kind: KeySignIn, Slot: 2, Value: "*56"}}

@@ -61,6 +61,8 @@ type Vendor struct {
 	// Screen is the template of a page in the XML browser of the phones, in
 	// templates/<vendor>/; empty: they have none, or none that is known.
 	Screen string `toml:"screen"`
+	// ScreenType is its Content-Type; empty: XML.
+	ScreenType string `toml:"screen_type"`
 
 	Notify  Notify   `toml:"notify"`
 	Options []Option `toml:"dhcp"`

@@ -43,7 +43,7 @@ method = "pin"
 		t.Fatal(err)
 	}
 	b.must(http.MethodPut, fmt.Sprintf("/lines/%d/pin", line.ID), map[string]any{"pin": "739154"})
-	pairCode := regexp.MustCompile(`([0-9]{6})</Text>`)
+	pairCode := regexp.MustCompile(`([0-9]{6})</(?:Text|p)>`)
 	for _, p := range []struct{ name, mac, class, agent, file, key, url, softkey string }{
 		{
 			"yealink", "00:15:65:ee:04:01", "yealink", uaYealink("00:15:65:ee:04:01"), "/001565ee0401.cfg",
@@ -56,6 +56,10 @@ method = "pin"
 		{
 			"cisco", "00:56:2b:ee:04:03", "Cisco CP-8841-3PCC", "Cisco-CP-8841-3PCC/11.0 (00562bee0403)", "/00562bee0403.xml",
 			`<XML_Application_Service_URL>(http[^<]+)<`, `<URL>(http[^<]*%s\.xml)</URL>`, "SoftKey:Exit",
+		},
+		{
+			"poly", "00:04:f2:ee:04:04", "Polycom-VVX450", uaPoly, "/0004f2ee0404-settings.cfg",
+			`mb\.main\.home="(http[^"]+)"`, `<a href="(http[^"]*%s\.xml)">`, "</html>",
 		},
 	} {
 		t.Run(p.name, func(t *testing.T) {
