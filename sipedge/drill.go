@@ -14,7 +14,7 @@ var ErrDrill = errors.New("a drill is under way")
 // are 0 where something did not come about.
 type Drill struct {
 	Began   time.Time     `json:"began"`
-	Skipped string        `json:"skipped,omitempty"` // why nothing was done, in words
+	Skipped string        `json:"skipped,omitempty"` // why nothing was done: no-gateway, gateway-away, talking
 	Broken  bool          `json:"broken"`            // somebody called, and got the gateway back at once
 	Noticed time.Duration `json:"noticed"`           // from the loss until it was noticed
 	Local   time.Duration `json:"local"`             // from the loss until a call within the box was answered and heard
@@ -68,11 +68,11 @@ func (s *Server) Rehearse(ctx context.Context) (Drill, error) {
 		s.mu.Unlock()
 		return d, ErrDrill
 	case s.uplink == nil:
-		d.Skipped = "there is no gateway"
+		d.Skipped = "no-gateway"
 	case !s.uplink.Up():
-		d.Skipped = "the gateway is away already"
+		d.Skipped = "gateway-away"
 	case len(s.calls) > 0:
-		d.Skipped = "somebody was talking"
+		d.Skipped = "talking"
 	default:
 		s.drill = run
 	}

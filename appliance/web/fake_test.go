@@ -18,6 +18,7 @@ import (
 // real one, so that a test can do something on the page and look at it again.
 type fake struct {
 	wishes   map[int64]api.Wish
+	drills   []api.Drill
 	mu       sync.Mutex
 	now      func() time.Time
 	snapshot api.Snapshot
@@ -397,8 +398,10 @@ func (f *fake) PutWish(_ context.Context, id int64, w api.Wish) (api.Wish, error
 	return w, nil
 }
 
-func (f *fake) Drills() []api.Drill {
-	return []api.Drill{{Noticed: 4400, Local: 4600, Ways: []string{"trunk"}, Back: 900, Signed: 1200, Lines: 12, Score: 100}}
-}
+func (f *fake) Drills() []api.Drill { return f.drills }
 
-func (f *fake) StartDrill(context.Context) error { return nil }
+func (f *fake) StartDrill(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.desk("drill")
+}

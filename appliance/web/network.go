@@ -11,7 +11,12 @@ import (
 type networkPage struct {
 	Interfaces []interfacePart
 	Recent     []api.Trouble
+	Drills     []api.Drill // the newest first; nil: there were none
+	Rehearsals bool        // there is a gateway that can be lost
 }
+
+// drillsShown is how many drills of before the page lists.
+const drillsShown = 5
 
 // interfacePart is one interface with what belongs to it.
 type interfacePart struct {
@@ -28,7 +33,8 @@ func (i interfacePart) GivesOut() bool { return i.Mode == "serve" || i.Mode == "
 
 func (s *Server) networkPage() networkPage {
 	now := s.b.Snapshot()
-	p := networkPage{Recent: s.b.Troubles()}
+	p := networkPage{Recent: s.b.Troubles(), Drills: s.b.Drills(), Rehearsals: now.Tunnel.Configured}
+	p.Drills = p.Drills[:min(len(p.Drills), drillsShown)]
 	for _, one := range now.Interfaces {
 		part := interfacePart{Interface: one}
 		for _, pool := range now.Pools {
@@ -66,8 +72,20 @@ func (s *Server) networkEvents(w http.ResponseWriter, r *http.Request) {
 				}
 			}
 		}
-		return l.swap("network", page, "recent")
+		return l.swap("network", page, "recent", "drills")
 	})
+}
+
+// startDrill begins a drill.
+func (s *Server) startDrill(w http.ResponseWriter, r *http.Request) {
+	if !s.parsed(w, r) {
+		return
+	}
+	if err := s.b.StartDrill(r.Context()); err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	done(w, r, "/network", "drill")
 }
 
 // serveAnyway lets the box make offers beside another server, by the word of

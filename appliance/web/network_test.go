@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -105,4 +106,28 @@ func TestVerify(t *testing.T) {
 		}
 		says(t, w.Body.String(), []string{s.texts.say("snippets.busy")}, nil)
 	})
+}
+
+// The page tells what drills found, and begins one.
+func TestDrills(t *testing.T) {
+	s, f, token := office(t)
+	f.snapshot.Tunnel.Configured = true
+	page := request(s, "GET", "/network", nil, as(token)).Body.String()
+	says(t, page, []string{"There was no drill yet.", `action="/network/drill"`}, nil)
+	began := time.Date(2026, 3, 1, 2, 30, 0, 0, time.UTC)
+	f.drills = []api.Drill{
+		{Began: began, Skipped: "talking"},
+		{Began: began, Noticed: 4200, Local: 4400, Back: 900, Signed: 1200, Score: 75},
+		{Began: began, Noticed: 4200, Local: 4400, Ways: []string{"trunk"}, Back: 900, Signed: 1200, Score: 100, Broken: true},
+	}
+	page = request(s, "GET", "/network", nil, as(token)).Body.String()
+	says(t, page, []string{"not done: somebody was talking", "75 of 100</span>", "a call for help had no way out", "100 of 100</span>", "ended early for a call"}, []string{"There was no drill yet."})
+	if w := request(s, "POST", "/network/drill", url.Values{}, as(token)); w.Code != http.StatusSeeOther {
+		t.Errorf("status %d", w.Code)
+	}
+	if diff := cmp.Diff([]string{"drill"}, f.calls); diff != "" {
+		t.Error(diff)
+	}
+	f.snapshot.Tunnel.Configured = false
+	says(t, request(s, "GET", "/network", nil, as(token)).Body.String(), nil, []string{`action="/network/drill"`})
 }

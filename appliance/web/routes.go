@@ -95,6 +95,7 @@ func (s *Server) routes() []route {
 		{get, "/network", member, s.network},
 		{get, "/network/events", stream, s.networkEvents},
 		{post, "/network/serve", member, s.serveAnyway},
+		{post, "/network/drill", member, s.startDrill},
 		{get, "/network/leases", member, s.leases},
 		{post, "/network/leases/reserve", member, s.reserve},
 		{post, "/network/leases/unreserve", member, s.unreserve},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ type Drills interface {
 // milliseconds, and 0 where something did not come about.
 type Drill struct {
 	Began   time.Time `json:"began"`
-	Skipped string    `json:"skipped,omitempty"` // why nothing was done
+	Skipped string    `json:"skipped,omitempty"` // why nothing was done: no-gateway, gateway-away, talking
 	Broken  bool      `json:"broken"`            // somebody called, and got the gateway back at once
 	Noticed int64     `json:"noticed_ms"`        // until the loss was noticed
 	Local   int64     `json:"local_ms"`          // until a call within the box was answered and heard
@@ -59,6 +60,14 @@ func (c *Client) Drills(ctx context.Context) ([]Drill, error) {
 // StartDrill begins one.
 func (c *Client) StartDrill(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/drills", nil, nil)
+}
+
+// SkippedWords says why nothing was done.
+func (d Drill) SkippedWords() string {
+	words := map[string]string{
+		"no-gateway": "there is no gateway", "gateway-away": "the gateway was away already", "talking": "somebody was talking",
+	}
+	return cmp.Or(words[d.Skipped], d.Skipped)
 }
 
 // Faults says in words what was not as it should be; none if all was, or if
@@ -104,7 +113,7 @@ func PrintDrills(ctx context.Context, w io.Writer, socket string, now bool) erro
 	for _, d := range all {
 		began := d.Began.Local().Format("2006-01-02 15:04")
 		if d.Skipped != "" {
-			t.row(began, "-", "-", "-", "-", "-", "-", "not done: "+d.Skipped)
+			t.row(began, "-", "-", "-", "-", "-", "-", "not done: "+d.SkippedWords())
 			continue
 		}
 		remarks := strings.Join(d.Faults(), "; ")
