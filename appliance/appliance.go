@@ -185,13 +185,6 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 	if a.catalog, err = provision.NewCatalog(); err != nil {
 		return err
 	}
-	if a.cfg.Provision.Source == "redirect" {
-		to, err := provision.ParseUpstream(a.cfg.Provision.Upstream)
-		if err != nil {
-			return fmt.Errorf("provision.%w", err)
-		}
-		a.catalog.Redirect(to)
-	}
 	if a.directory, err = enrol.NewDirectory(ctx, a.db.Inventory(), a.tell, a.now); err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ var changes = map[string]string{
 	"PUT /provisioning/certificate":                  `{"pem":"no certificate"}`,
 	"DELETE /provisioning/certificate":               "",
 	"POST /provisioning/certificate/order":           "",
+	"PUT /provisioning/sources":                      `{"scope":"site","source":"local"}`,
 	"PUT /firmware/images/{vendor}/{version}/{file}": "image",
 	"DELETE /firmware/images/{image}":                "",
 	"DELETE /firmware/images/{image}/{file}":         "",

@@ -11,6 +11,7 @@ import (
 
 	"patchbay/appliance/web/api"
 	"patchbay/dhcp/mac"
+	"patchbay/provision"
 	"patchbay/provision/enrol"
 	"patchbay/provision/firmware"
 )
@@ -145,10 +146,11 @@ func (b backend) PinFirmware(ctx context.Context, e api.FirmwarePinEdit) error {
 // ownFiles is an error if phones get their configurations from elsewhere, where
 // the box can't name an image.
 func (b backend) ownFiles() error {
-	if b.a.cfg.Provision.Source == "local" {
+	s := b.a.doors.sources.Of(mac.Addr{})
+	if s.Kind == provision.SourceLocal {
 		return nil
 	}
-	return &api.Invalid{Text: "phones get their configurations from " + b.a.cfg.Provision.Upstream + ", so the box can't tell them of an image; set their firmware there, or provision.source to local"}
+	return &api.Invalid{Text: "phones get their configurations from " + s.Upstream + ", so the box can't tell them of an image; set their firmware there, or their source to local"}
 }
 
 // StartRollout implements api.Firmware.

@@ -80,7 +80,7 @@ func (b backend) storeOverride(ctx context.Context, scope string, o provision.Ov
 		if maps.Equal(values, before[m]) {
 			continue
 		}
-		asked, err := b.refetch(m)
+		asked, err := b.refetch(m, enrol.Resync)
 		if err != nil {
 			return out, err
 		}
@@ -100,13 +100,13 @@ func (b backend) overridden() map[mac.Addr]map[string]string {
 	return out
 }
 
-// refetch has a phone that can be reached fetch its configuration; another one
-// fetches when it comes up.
-func (b backend) refetch(m mac.Addr) (asked bool, err error) {
+// refetch has a phone that can be reached fetch its configuration, in the way
+// that kind says; another one fetches when it comes up.
+func (b backend) refetch(m mac.Addr, kind enrol.ActionKind) (asked bool, err error) {
 	p, _ := b.a.directory.Phone(m)
 	for _, a := range p.Accounts {
 		if presence(b).Online(a.Account) {
-			_, err := b.a.desk.Ask(a.Account, enrol.Resync)
+			_, err := b.a.desk.Ask(a.Account, kind)
 			return err == nil, said(err)
 		}
 	}

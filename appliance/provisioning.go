@@ -41,7 +41,9 @@ type provisioning struct {
 	paths     *provision.Paths
 	roots     *provision.Roots
 	overrides *provision.Overrides
-	changing  sync.Mutex // one override is changed at a time
+	sources   *provision.Sources
+	changing  sync.Mutex // one override or source is changed at a time
+	siteSaid  bool       // the source of the site was said by an administrator; guarded by changing
 	noHTTPS   error      // why there is no HTTPS although it is configured
 	publicKey *certificates
 
@@ -77,6 +79,9 @@ func (a *Appliance) restoreProvisioning(ctx context.Context) (err error) {
 		return err
 	}
 	if err := a.restoreOverrides(ctx); err != nil {
+		return err
+	}
+	if err := a.restoreSources(ctx); err != nil {
 		return err
 	}
 	return a.restorePaths(ctx)
@@ -143,18 +148,12 @@ func (a *Appliance) buildProvision(context.Context) error {
 		Tick:      a.watchdog.Loop("provision"),
 		Uploads:   a.doors.uploads,
 		Overrides: a.doors.overrides,
+		Sources:   a.doors.sources,
 		Paths:     a.doors.paths,
 		TLS:       a.phonesTLS(),
 		Firmware:  a.imagesDir,
 		Image:     a.imageOf,
 		Loads:     a.loadsImage,
-	}
-	if a.cfg.Provision.Source == "proxy" {
-		to, err := provision.ParseUpstream(a.cfg.Provision.Upstream)
-		if err != nil {
-			return fmt.Errorf("provision.%w", err)
-		}
-		cfg.Upstream = provision.NewUpstream(to)
 	}
 	for _, l := range a.cfg.LANs {
 		cfg.Listen = append(cfg.Listen, netip.AddrPortFrom(l.Address, a.cfg.Provision.HTTPPort))

@@ -78,8 +78,8 @@ func (s *Server) answer(ctx context.Context, q query) reply {
 			return r
 		}
 	}
-	if s.cfg.Upstream != nil {
-		return s.relay(ctx, q)
+	if up, src := s.upstream(q); up != nil {
+		return s.relay(ctx, q, up, src)
 	}
 	if err != nil {
 		s.log.Debug("path refused", "component", "provision", "ip", q.remote, "err", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -24,11 +23,11 @@ type Catalog struct {
 	vendors []*Vendor // by name
 	byName  map[string]*Vendor
 	// fallback stands for all makers that are not known.
-	fallback  *Vendor
-	pages     map[string]*page // templates, by "<vendor>/<file>"
-	elsewhere *url.URL         // where phones are led instead; nil: here
-	clocks    sync.Map         // clock, by time zone: reading one takes a file
-	gaps      memo[*Gap]       // by vendor, model and firmware; nil: none
+	fallback *Vendor
+	pages    map[string]*page // templates, by "<vendor>/<file>"
+	sources  *Sources         // where configurations come from; nil: all are made here
+	clocks   sync.Map         // clock, by time zone: reading one takes a file
+	gaps     memo[*Gap]       // by vendor, model and firmware; nil: none
 }
 
 // NewCatalog reads the data files that are built into the program. An error
@@ -164,7 +163,7 @@ func (c *Catalog) Boot(m mac.Addr, vendorClass, userClass string, requested []by
 	if isBootLoader(vendorClass, userClass) || !server.Is4() {
 		return nil, nil, "", "", "", false
 	}
-	base := c.base(server, httpPort, lang)
+	base := c.base(m, server, httpPort, lang)
 	id := c.byDHCP(m, vendorClass)
 	if id.vendor == nil {
 		options = plainOptions(requested, base)
@@ -189,7 +188,7 @@ func (c *Catalog) Boot(m mac.Addr, vendorClass, userClass string, requested []by
 		if !o.models.MatchString(id.written) {
 			continue
 		}
-		if o.Value == "{ip4}" && c.elsewhere != nil {
+		if o.Value == "{ip4}" && c.sources.elsewhere(m) != nil {
 			continue // that service is not at our address
 		}
 		if o.Value == "{ip4}" {

@@ -60,7 +60,7 @@ func (c *Catalog) Announce(m mac.Addr, claim Claim, stored Phone, server netip.A
 		_, s.Model = v.model(written)
 		s.Slots, _ = c.Slots(v.Name, s.Model)
 	}
-	return s, v.address(c.base(server, httpPort, lang), written), true
+	return s, v.address(c.base(m, server, httpPort, lang), written), true
 }
 
 // byClaim finds a vendor by the name or title that a phone writes.

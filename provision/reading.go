@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"patchbay/dhcp/mac"
 )
 
 // Ask is one way in which phones of a vendor ask a DHCP server: what a server
@@ -63,7 +65,7 @@ var basicRequests = []uint8{1, 3, 6, 15, 28, 42}
 // Readings lists what the phones of the catalogue read that are led by DHCP, by name. The values
 // lead to the box at this address and port, in this language.
 func (c *Catalog) Readings(server netip.Addr, httpPort uint16, lang string) []Reading {
-	base := c.base(server, httpPort, lang)
+	base := c.base(mac.Addr{}, server, httpPort, lang)
 	var out []Reading
 	for _, v := range c.vendors {
 		if !v.Phone || len(v.Options) == 0 {

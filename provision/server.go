@@ -37,17 +37,15 @@ type Config struct {
 	// came to. It is called for each file that is asked for and must not block.
 	// What it points to is not changed; as long as nothing of the site does, the
 	// same pointer saves time.
-	Site   func(local netip.Addr) *Site
-	Listen []netip.AddrPort // plain HTTP
-	HTTPS  []netip.AddrPort // needs TLS
-	TLS    *TLS
-	Paths  *Paths           // personal paths of phones; nil: there are none
-	TFTP   []netip.AddrPort // empty: no TFTP
-	Tick   func()           // called at least every two seconds by every loop; may be nil
-	// Upstream is asked for every file instead of making it; nil: files are
-	// made here.
-	Upstream *Upstream
-	Firmware *os.Root // directory of images; nil: there are none
+	Site     func(local netip.Addr) *Site
+	Listen   []netip.AddrPort // plain HTTP
+	HTTPS    []netip.AddrPort // needs TLS
+	TLS      *TLS
+	Paths    *Paths           // personal paths of phones; nil: there are none
+	TFTP     []netip.AddrPort // empty: no TFTP
+	Tick     func()           // called at least every two seconds by every loop; may be nil
+	Sources  *Sources         // where configurations come from; nil: all are made here
+	Firmware *os.Root         // directory of images; nil: there are none
 	// Image says which image a phone is told of now. It is called for each file
 	// of a phone that is rendered and must not block; nil: of none.
 	Image func(p Phone) Image

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"path"
 	"regexp"
@@ -55,22 +54,6 @@ func ParseUpstream(text string) (*url.URL, error) {
 		u.Path += "/"
 	}
 	return u, nil
-}
-
-// Redirect makes the catalogue lead all phones to another service instead of
-// this box. It is called before the catalogue is used.
-func (c *Catalog) Redirect(to *url.URL) { c.elsewhere = to }
-
-// base is the address that phones are told, with language, ending in a slash.
-func (c *Catalog) base(server netip.Addr, port uint16, lang string) string {
-	if c.elsewhere == nil {
-		return baseURL(server, port, lang)
-	}
-	s := c.elsewhere.String()
-	if lang != "" && lang != "en" && isLanguage(lang) {
-		s += "lang_" + lang + "/"
-	}
-	return s
 }
 
 // Limits of what is fetched on behalf of a phone.
@@ -142,9 +125,18 @@ func (u *Upstream) fetch(ctx context.Context, q query, name string) (reply, erro
 	return r, nil
 }
 
+// upstream is the service that is asked for whoever asks; nil: none.
+func (s *Server) upstream(q query) (*Upstream, Source) {
+	if s.cfg.Sources == nil {
+		return nil, Source{}
+	}
+	who, _ := s.whois.Whois(q.remote)
+	return s.cfg.Sources.upstream(who)
+}
+
 // relay fetches a file upstream for a phone that is who it says it is. The
 // answer goes to the phone as it came.
-func (s *Server) relay(ctx context.Context, q query) reply {
+func (s *Server) relay(ctx context.Context, q query, up *Upstream, src Source) reply {
 	name, _, err := cleanPath(q.path)
 	if err != nil {
 		return badPath(err)
@@ -158,29 +150,49 @@ func (s *Server) relay(ctx context.Context, q query) reply {
 		return notFound
 	}
 	select {
-	case s.cfg.Upstream.places <- struct{}{}:
-		defer func() { <-s.cfg.Upstream.places }()
+	case up.places <- struct{}{}:
+		defer func() { <-up.places }()
 	default:
 		return tryLater
 	}
 	if t.found {
 		s.enlist(ctx, q, t)
 	}
-	r, err := s.cfg.Upstream.fetch(ctx, q, strings.TrimLeft(q.path, "/"))
-	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, URL: s.cfg.Upstream.base.Host}
+	r, err := up.fetch(ctx, q, strings.TrimLeft(q.path, "/"))
+	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, URL: up.base.Host}
 	if err != nil {
 		s.log.Warn("upstream", "component", "provision", "mac", t.who, "err", err)
 		args.Reason, args.Detail = story.UpstreamFailed, printable(plainCause(err))
 		s.tell(t.who, q, story.RelayFailed, args)
 		return reply{status: http.StatusBadGateway, body: []byte("upstream failed\n"), kind: notFound.kind}
 	}
+	if r.status == http.StatusOK && !q.head && src.Outbound != "" {
+		if body, done := insertOutbound(s.vendorOf(t), r.body, src); done {
+			// What was changed is no longer what its tag says.
+			r.body, r.etag, args.Detail = body, "", "outbound proxy "+src.Outbound
+		}
+	}
 	args.Status, args.Bytes = r.status, int64(len(r.body))
 	s.tell(t.who, q, story.Relayed, args)
+	if t.found && t.match.file.Role == RolePhone && (r.status == http.StatusOK && !q.head || r.status == http.StatusNotModified) {
+		r.delivered = func() { s.cfg.Delivered(t.who, q.since) }
+	}
 	if r.status == http.StatusOK {
 		s.windows.Home(t.who, q.remote)
 		s.copyFor(ctx, t.who, name, r.body)
 	}
 	return r
+}
+
+// vendorOf is whose phone asks.
+func (s *Server) vendorOf(t sight) string {
+	switch {
+	case t.agent.vendor != nil:
+		return t.agent.vendor.Name
+	case t.match.vendor != nil:
+		return t.match.vendor.Name
+	}
+	return t.stored.Vendor
 }
 
 // plainCause is an error without the address that was asked for, which may be

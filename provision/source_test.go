@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -30,11 +29,7 @@ func TestParseUpstream(t *testing.T) {
 // language and in the form of each vendor.
 func TestRedirect(t *testing.T) {
 	c := catalog(t)
-	to, err := ParseUpstream("noam")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Redirect(to)
+	c.Lead(NewSources(Source{Kind: SourceRedirect, Upstream: "noam"}, nil))
 	options, _, _, _, link, _ := c.Boot(yealink, "yealink", "", []byte{66, 43}, netip.MustParseAddr("192.0.2.1"), 80, "de")
 	if want := "http://noam.ipp.sdg.teams.microsoft.com/lang_de/"; link != want || string(options[66]) != want {
 		t.Errorf("Yealink is told %s, %q", link, options)
@@ -79,11 +74,8 @@ func TestProxy(t *testing.T) {
 	var far cloud
 	server := httptest.NewServer(&far)
 	defer server.Close()
-	base, err := url.Parse(server.URL + "/in/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := newRigWith(t, true, func(c *Config) { c.Upstream = NewUpstream(base) })
+	sources := NewSources(Source{Kind: SourceProxy, Upstream: server.URL + "/in/"}, nil)
+	r := newRigWith(t, true, func(c *Config) { c.Sources = sources })
 	got := r.get(yealink, "/lang_de/001565005301.cfg", yealinkUA)
 	if got.Status != 200 || !strings.Contains(got.Body, "geheim") || !strings.Contains(got.Body, "/TOKEN/") || got.Header.Get("Content-Type") != "text/plain" {
 		t.Errorf("not as it came: %+v", got)

@@ -79,7 +79,7 @@ var provisionWords = map[Code]func(Args) string{
 		return fmt.Sprintf("asks for the files of one phone after the other (%d and more) from %v; its requests are slowed down", a.Total, a.IP)
 	},
 	Relayed: func(a Args) string {
-		return fmt.Sprintf("asked for %s by %v; %s answered %d with %d bytes", a.File, via(a), a.URL, a.Status, a.Bytes)
+		return fmt.Sprintf("asked for %s by %v; %s answered %d with %d bytes", a.File, via(a), a.URL, a.Status, a.Bytes) + more(a)
 	},
 	RelayFailed: func(a Args) string {
 		return fmt.Sprintf("asked for %s by %v, and %s could not be asked (%s)", a.File, via(a), a.URL, a.Detail)
@@ -127,4 +127,12 @@ var provisionReasons = map[Reason]string{
 	TLSBroken:             "the handshake broke off",
 
 	WriteRefused: "phones of this vendor do not write this file",
+}
+
+// more is what else there is to say.
+func more(a Args) string {
+	if a.Detail == "" {
+		return ""
+	}
+	return "; " + a.Detail + " was put in"
 }

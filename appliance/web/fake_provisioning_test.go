@@ -51,6 +51,41 @@ func (f *fake) PutCertificate(_ context.Context, pem string) (api.Certificate, e
 	return api.Certificate{}, f.deskNote("certificate of %d bytes", len(pem))
 }
 
+func (f *fake) Sources(context.Context) ([]api.Source, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	site := api.Source{Scope: "site", Source: "local", File: true}
+	if s, ok := f.sources["site"]; ok {
+		site = s
+	}
+	out := []api.Source{site}
+	for _, scope := range slices.Sorted(maps.Keys(f.sources)) {
+		if scope != "site" {
+			out = append(out, f.sources[scope])
+		}
+	}
+	return out, nil
+}
+
+func (f *fake) PutSource(_ context.Context, e api.SourceEdit) (api.Source, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if e.Source != "" && e.Source != "local" && e.Upstream == "" {
+		return api.Source{}, &api.Invalid{Field: "source", Text: "write an address, or one of apac, emea, noam"}
+	}
+	if m, err := mac.Parse(e.Scope); e.Scope != "site" && (err != nil || f.phones[m] == nil) {
+		return api.Source{}, api.ErrNotFound
+	}
+	if f.sources == nil {
+		f.sources = map[string]api.Source{}
+	}
+	f.sources[e.Scope] = api.Source{Scope: e.Scope, Source: e.Source, Upstream: e.Upstream, Outbound: e.Outbound}
+	if e.Source == "" {
+		delete(f.sources, e.Scope)
+	}
+	return f.sources[e.Scope], f.desk("source %s %s %s %s", e.Scope, e.Source, e.Upstream, e.Outbound)
+}
+
 func (f *fake) Overrides(context.Context) ([]api.Override, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

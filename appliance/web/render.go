@@ -20,7 +20,7 @@ var templateFiles embed.FS
 // pages are the parsed templates, one set for each page.
 type pages struct{ sets map[string]*template.Template }
 
-var pageNames = []string{"dashboard", "phones", "phone", "firmware", "lines", "line", "calls", "network", "leases", "snippets", "enrol", "sheets", "actions", "audit", "pairing", "pair", "policy", "overrides", "login", "setup", "password", "error"}
+var pageNames = []string{"dashboard", "phones", "phone", "firmware", "lines", "line", "calls", "network", "leases", "snippets", "enrol", "sheets", "actions", "audit", "pairing", "pair", "policy", "overrides", "source", "login", "setup", "password", "error"}
 
 func loadPages(s *Server) (*pages, error) {
 	p := &pages{sets: map[string]*template.Template{}}

@@ -69,6 +69,8 @@ func (s *Server) routes() []route {
 		{get, "/pair-back", public, s.pairBack},
 		{get, "/overrides", member, s.overrides},
 		{post, "/overrides", member, s.changeOverride},
+		{get, "/source", member, s.source},
+		{post, "/source", member, s.setSource},
 		{get, "/policy", member, s.sitePolicy},
 		{post, "/policy", member, s.setSitePolicy},
 		{get, "/lines/{id}/policy", member, s.linePolicy},

@@ -57,6 +57,9 @@ func TestWords(t *testing.T) {
 	for _, mode := range []string{"off", "watch", "inform", "relay", "phones", "serve"} {
 		used["mode."+mode], used["mode."+mode+"-hint"] = true, true
 	}
+	for _, kind := range (sourcePage{}).Kinds() {
+		used["source.kind-"+kind] = true
+	}
 	for _, kind := range (overridesPage{}).Kinds() {
 		used["overrides.group-"+kind] = true
 	}

@@ -47,6 +47,7 @@ var commands = []command{
 	{"release", "IP", "end a lease", release},
 	{"reserve", "MAC [IP]", "keep an address for a device", reserve},
 	{"unreserve", "MAC", "take a reservation back", unreserve},
+	{"source", "[site|MAC local | redirect SERVICE | proxy SERVICE [OUTBOUND] | clear]", "where configurations come from", sourceCommand},
 	{"override", "[scopes | set SCOPE KEY=VALUE... | preview MAC SCOPE KEY=VALUE... | rollback SCOPE]", "add settings in a vendor's own keys", overrideCommand},
 	{"firmware", "[add | remove | pin | unpin | rollout | stop | resume | rollback ...]", "keep images of phones, and bring them to the phones", firmwareCommand},
 	{"uploads", "MAC [ID]", "list what a phone has written to the box, or print one file", uploads},

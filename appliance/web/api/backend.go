@@ -30,6 +30,7 @@ type Backend interface {
 	Interfaces
 	Provisioning
 	Overrides
+	Sources
 	Firmware
 	Help
 	Wishes

@@ -65,6 +65,7 @@ func Routes(b Backend, log *slog.Logger) []Route {
 	routes = append(routes, h.leaseRoutes()...)
 	routes = append(routes, h.provisioningRoutes()...)
 	routes = append(routes, h.overrideRoutes()...)
+	routes = append(routes, h.sourceRoutes()...)
 	routes = append(routes, h.firmwareRoutes()...)
 	routes = append(routes, h.enrolmentRoutes()...)
 	routes = append(routes, h.signInRoutes()...)

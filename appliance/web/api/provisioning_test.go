@@ -63,6 +63,17 @@ func (f *fake) PutCertificate(_ context.Context, pem string) (Certificate, error
 
 func (f *fake) OrderCertificate(context.Context) error { return f.note("order") }
 
+func (f *fake) Sources(context.Context) ([]Source, error) {
+	return []Source{{Scope: "site", Source: "local", File: true}, {Scope: known.String(), Source: "redirect", Upstream: "emea"}}, nil
+}
+
+func (f *fake) PutSource(_ context.Context, e SourceEdit) (Source, error) {
+	if e.Source == "cloud" {
+		return Source{}, &Invalid{Field: "source", Text: "no"}
+	}
+	return Source{Scope: e.Scope, Source: e.Source, Upstream: e.Upstream, Asked: 2}, f.note("source %s %s", e.Scope, e.Source)
+}
+
 func (f *fake) Overrides(context.Context) ([]Override, error) {
 	if f.empty {
 		return nil, nil
@@ -99,6 +110,7 @@ func (f *fake) RollbackOverride(_ context.Context, scope string) (Override, erro
 var provisioningViews = map[string]any{
 	"Upload": Upload{}, "UploadList": UploadList{}, "PersonalPath": PersonalPath{}, "PhoneTLS": PhoneTLS{}, "TLSChange": TLSChange{},
 	"PhonesTLS": PhonesTLS{}, "Certificate": Certificate{}, "CertificateEdit": CertificateEdit{},
+	"Source": Source{}, "SourceList": SourceList{}, "SourceEdit": SourceEdit{},
 	"Override": Override{}, "OverrideList": OverrideList{}, "OverrideScope": OverrideScope{}, "OverrideScopes": OverrideScopes{}, "OverrideEdit": OverrideEdit{}, "OverridePreview": OverridePreview{}, "OverrideRollback": OverrideRollback{}, "Diff": Diff{},
 	"FirmwareView": FirmwareView{}, "FirmwareImage": FirmwareImage{}, "FirmwareFile": FirmwareFile{}, "FirmwarePin": FirmwarePin{}, "FirmwareRollout": FirmwareRollout{}, "FirmwareStep": FirmwareStep{},
 	"FirmwareVendor": FirmwareVendor{}, "FirmwareModel": FirmwareModel{}, "FirmwarePhone": FirmwarePhone{}, "FirmwarePinEdit": FirmwarePinEdit{}, "FirmwarePlan": FirmwarePlan{},
@@ -124,6 +136,9 @@ func TestProvisioningRoutes(t *testing.T) {
 		{"PUT", "/provisioning/certificate", `{"pem":" "}`, 422, ""},
 		{"POST", "/provisioning/certificate/order", "", 204, ""},
 		{"DELETE", "/provisioning/certificate", "", 204, ""},
+		{"GET", "/provisioning/sources", "", 200, `"presets":["apac"`},
+		{"PUT", "/provisioning/sources", `{"scope":"site","source":"proxy","upstream":"emea"}`, 200, `"asked":2`},
+		{"PUT", "/provisioning/sources", `{"scope":"site","source":"cloud"}`, 422, ""},
 		{"GET", "/overrides", "", 200, `"before":{}`},
 		{"GET", "/overrides/scopes", "", 200, `"phones":[]`},
 		{"PUT", "/overrides", `{"scope":"site/poly","values":{"a":"1"}}`, 200, `"a":"1"`},
@@ -163,6 +178,10 @@ func TestPrintProvisioning(t *testing.T) {
 		func() error { return ChangeCertificate(t.Context(), &out, socket, "") },
 		func() error { return PrintCertificate(t.Context(), &out, socket, false) },
 		func() error { return PrintCertificate(t.Context(), &out, socket, true) },
+		func() error { return PrintSources(t.Context(), &out, socket) },
+		func() error {
+			return ChangeSource(t.Context(), &out, socket, SourceEdit{Scope: "site", Source: "proxy", Upstream: "noam"})
+		},
 		func() error { return PrintOverrides(t.Context(), &out, socket) },
 		func() error { return PrintOverrideScopes(t.Context(), &out, socket) },
 		func() error { return PutOverride(t.Context(), &out, socket, "site/poly", map[string]string{"b": "2"}) },
@@ -173,7 +192,7 @@ func TestPrintProvisioning(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "  a = 1", "  b = 2", "vendor/yealink                           1 phones", "3 phones are asked to fetch", "+a = 1"} {
+	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "  a = 1", "site: proxy noam", "redirect  emea", "2 phones are asked", "  b = 2", "vendor/yealink                           1 phones", "3 phones are asked to fetch", "+a = 1"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}

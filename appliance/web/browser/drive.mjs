@@ -239,6 +239,30 @@ await step('a setting of the vendor: compared, saved, put back', async () => {
   assert.equal(await settings.inputValue(), '');
 });
 
+await step('where configurations come from', async () => {
+  await page.getByRole('link', { name: 'Source', exact: true }).click();
+  await page.waitForURL(`${PAGE}/source`);
+  const site = page.getByRole('region', { name: 'This site' });
+  await site.getByLabel('Comes from').selectOption({ label: 'another service, asked by the box' });
+  await page.getByRole('button', { name: 'Save for the site' }).click();
+  await page.getByText('write an address, or one of').waitFor();
+  await shot(page, 'source-refused');
+  await site.getByLabel('Service').fill('emea');
+  await site.getByLabel('Outbound proxy').fill('192.0.2.1');
+  await page.getByRole('button', { name: 'Save for the site' }).click();
+  await page.getByText('are asked to fetch').first().waitFor();
+  const own = page.getByRole('region', { name: 'One phone' });
+  await own.getByLabel('MAC address of the phone').fill('0015.654a.a937');
+  await page.getByRole('button', { name: 'Save for the phone' }).click();
+  await page.getByRole('link', { name: '00:15:65:4a:a9:37' }).waitFor();
+  await shot(page, 'source');
+  await page.getByRole('button', { name: 'End the source of 00:15:65:4a:a9:37' }).click();
+  await page.waitForURL(`${PAGE}/source?done=source`);
+  assert.equal(await page.getByRole('link', { name: '00:15:65:4a:a9:37' }).count(), 0);
+  await site.getByRole('button', { name: 'As the configuration file says' }).click();
+  await page.getByText('As the configuration file says.').waitFor();
+});
+
 await step('add a phone that was not seen', async () => {
   await page.goto(`${PAGE}/phones`);
   await page.getByText('Add a phone that was not seen yet').click();
@@ -423,7 +447,7 @@ await step('in the dark', async () => {
   await dark.locator('[data-status][data-is=on]').waitFor();
   await shot(dark, 'dark-dashboard');
   for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-firmware', '/firmware'], ['dark-line', '/lines/1'],
-    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-overrides', '/overrides?scope=vendor/yealink'], ['dark-password', '/password']]) {
+    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-source', '/source'], ['dark-overrides', '/overrides?scope=vendor/yealink'], ['dark-password', '/password']]) {
     await dark.goto(PAGE + path);
     await shot(dark, name);
   }
@@ -458,7 +482,7 @@ await step('text at twice its size', async () => {
     await large.setViewportSize({ width: 320, height: 600 });
   }
   await login(large);
-  for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/password']) {
+  for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/source', '/password']) {
     await large.goto(PAGE + path);
     await check(large, `${path} enlarged`);
   }
@@ -482,7 +506,7 @@ await step(`${VECTORS} hostile names on every page`, async () => {
   // All at the width where room is short; a sample where there is plenty.
   for (let n = width < 600 ? 0 : 3; n < Number(VECTORS); n += width < 600 ? 1 : 4) {
     const text = await tell(`/poison/${n}`);
-    for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink']) {
+    for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/source']) {
       await page.goto(PAGE + path);
       await check(page, `${path} with ${text}`);
     }
