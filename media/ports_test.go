@@ -303,3 +303,47 @@ func TestUrgentTakesWhatRests(t *testing.T) {
 		t.Errorf("%d open, %d free", open, free)
 	}
 }
+
+// A port that rested for the least time only may still hear the phone of the
+// call before, which never heard that it is over. The new call does not.
+func TestLatePacketsOfAnotherCall(t *testing.T) {
+	first := openPair(t) // finds a port that is free
+	port := first.Port
+	first.Close()
+	pool, err := NewPortPool(port, port+1, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	pool.now = func() time.Time { return now }
+	before, err := pool.Open(loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.Close()
+	now = now.Add(leastRest)
+	pair, err := pool.Open(loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pair.Close() })
+	late, carol, bob := newPeer(t, "127.0.0.1"), newPeer(t, "127.0.0.2"), newPeer(t, "127.0.0.1")
+	a := NewStream(StreamConfig{Pair: pair, Learn: SameHost, Host: netip.MustParseAddr("127.0.0.2"), Name: "carol"})
+	b := NewStream(StreamConfig{Pair: openPair(t), Name: "bob"})
+	a.SetRemote(addrOf(carol.rtp), netip.AddrPort{})
+	b.SetRemote(addrOf(bob.rtp), addrOf(bob.rtcp))
+	start(t, a, b)
+	for i := range 50 { // before carol, and as many as would do for a phone that is learnt
+		late.send(late.rtp, rtpPacket(1, uint16(i), 0), a.rtpAddr())
+	}
+	if got := bob.read(bob.rtp, never); got != nil {
+		t.Errorf("a packet of the call before was heard: % x", got)
+	}
+	carol.send(carol.rtp, rtpPacket(2, 1, 0), a.rtpAddr())
+	if got := bob.read(bob.rtp, soon); got == nil {
+		t.Error("the phone of the new call is not heard")
+	}
+	if st := a.Stats(); st.Dropped.Foreign != 50 {
+		t.Errorf("%d foreign packets were dropped, want 50", st.Dropped.Foreign)
+	}
+}
