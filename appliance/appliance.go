@@ -230,7 +230,7 @@ func (a *Appliance) vendorTitle(name string) string {
 func (a *Appliance) buildDHCP(ctx context.Context) error {
 	a.arrivals = newArrivals(a.catalog, a.directory, a.watchdog.Loop("arrivals"), a.log)
 	acked := func(l dhcp.Lease) {
-		a.windows.Open(l.MAC, story.WindowByLease)
+		a.windows.Open(l.MAC, l.IP, story.WindowByLease)
 		a.arrivals.acked(l)
 	}
 	clock, err := dhcp.NewClock(ctx, a.db.Leases(), a.watchdog.Loop("dhcp clock"), a.log)
@@ -300,7 +300,6 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 		a.windows.Home(acc.MAC, ip)
 		a.refreshed(acc, ip)
 		a.sawAgent(acc)
-		a.windows.Open(acc.MAC, story.WindowByRegister)
 	}
 	a.endpoint, err = sipedge.NewEndpoint(ctx, cfg, accounts{a.directory, nil}, a.whois, a.db.Bindings(), registered, a.record, a.log)
 	if err != nil {
@@ -313,7 +312,7 @@ func (a *Appliance) buildEndpoint(ctx context.Context) (err error) {
 	for _, b := range a.endpoint.Location().Bindings() {
 		a.ever.add(b.Account)
 	}
-	opened := func(m mac.Addr) { a.windows.Open(m, story.WindowByAdmin) }
+	opened := func(m mac.Addr) { a.windows.Open(m, netip.Addr{}, story.WindowByAdmin) }
 	changed := func() {
 		select {
 		case a.changed <- struct{}{}:

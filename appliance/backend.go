@@ -409,7 +409,7 @@ func (b backend) OpenWindow(ctx context.Context, m mac.Addr) error {
 	if _, ok := b.a.directory.Phone(m); !ok {
 		return b.audited(ctx, "window", m.String(), "", api.ErrNotFound)
 	}
-	b.a.windows.Open(m, story.WindowByAdmin)
+	b.a.windows.Open(m, netip.Addr{}, story.WindowByAdmin)
 	return b.audited(ctx, "window", m.String(), "", nil)
 }
 

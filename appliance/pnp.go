@@ -54,7 +54,7 @@ func (d pnpDesk) Told(q sipedge.PnPQuestion, _ sipedge.PnPAnswer) {
 	if s, _, ok := d.sighting(q, stored); ok {
 		d.a.arrivals.saw(s)
 	}
-	d.a.windows.Open(q.MAC, story.WindowByPnp)
+	d.a.windows.Open(q.MAC, q.IP, story.WindowByPnp)
 }
 
 func (d pnpDesk) sighting(q sipedge.PnPQuestion, stored provision.Phone) (provision.Sighting, string, bool) {

@@ -185,7 +185,12 @@ func (s *Server) page(q query, t sight, phone Phone) reply {
 	if !q.head && t.itself() {
 		s.tell(t.who, q, code, args)
 		if t.match.file.Role == RolePhone {
-			r.delivered = func() { s.cfg.Delivered(t.who, rendered) }
+			r.delivered = func() {
+				s.cfg.Delivered(t.who, rendered)
+				if t.evidence != mac.ApprovedOnce { // who is no home there would be shut out of its next file
+					s.windows.Used(t.who, q.remote)
+				}
+			}
 		}
 		if t.match.file.Role == RolePhone && t.evidence != mac.ApprovedOnce {
 			s.windows.Home(t.who, q.remote)

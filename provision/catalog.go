@@ -164,7 +164,7 @@ func (c *Catalog) Boot(m mac.Addr, vendorClass, userClass string, requested []by
 		return nil, nil, "", "", "", false
 	}
 	base := c.base(m, server, httpPort, lang)
-	id := c.byDHCP(m, vendorClass)
+	id := c.byDHCP(m, vendorClass, requested)
 	if id.vendor == nil {
 		options = plainOptions(requested, base)
 		if len(options) > 0 {

@@ -70,10 +70,9 @@ func (s *Server) permit(t sight) story.Reason {
 		return story.AddressUnknown
 	case t.who != t.asked:
 		return story.AddressOfOther
-	case t.evidence >= mac.PersonalPath || s.windows.Allowed(t.asked):
+	case t.evidence >= mac.PersonalPath || s.windows.Allowed(t.asked, t.remote):
 		return ""
 	case t.evidence != mac.ApprovedOnce && s.windows.AtHome(t.asked, t.remote):
-		s.windows.Open(t.asked, story.WindowByHome)
 		return ""
 	}
 	return story.WindowClosed

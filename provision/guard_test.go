@@ -132,7 +132,7 @@ func TestGuesses(t *testing.T) {
 	r := newRig(t, false, nil)
 	known := addr(t, "00:15:65:00:10:10")
 	r.phones.put(Phone{MAC: known, Vendor: "yealink", Accounts: accounts(known, 1)})
-	r.windows.Open(known, story.WindowByLease)
+	r.windows.Open(known, netip.Addr{}, story.WindowByLease)
 	for _, from := range []netip.Addr{stranger, home(laptop), home(poly)} {
 		for n := range 5_000 { // more than the known one: 0x1010 = 4112
 			m := mac.Addr{0x00, 0x15, 0x65, 0x00, byte(n >> 8), byte(n)}
@@ -172,7 +172,7 @@ func TestPowerCut(t *testing.T) {
 		m := mac.Addr{0x00, 0x15, 0x65, 0x01, byte(n >> 8), byte(n)}
 		from := netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
 		all[from] = m
-		r.windows.Open(m, story.WindowByLease)
+		r.windows.Open(m, netip.Addr{}, story.WindowByLease)
 		for path, want := range map[string]int{
 			"/" + m.Hex() + ".boot": 404, "/y000000000000.boot": 404, "/y000000000108.cfg": 200, "/" + m.Hex() + ".cfg": 200,
 		} {

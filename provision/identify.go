@@ -2,6 +2,7 @@ package provision
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"patchbay/dhcp/mac"
@@ -37,8 +38,10 @@ func (c *Catalog) byAgent(agent string) identity {
 	return identity{foreign: true}
 }
 
-// byDHCP reads option 60, and the OUI where that tells nothing.
-func (c *Catalog) byDHCP(m mac.Addr, vendorClass string) identity {
+// byDHCP reads option 60, and where that tells nothing the OUI. A block that
+// phones share with other devices of the maker tells a phone together with
+// option 55, the list of what is requested in its order.
+func (c *Catalog) byDHCP(m mac.Addr, vendorClass string, requested []byte) identity {
 	class := strings.TrimRight(vendorClass, "\x00 ")
 	if len(class) > 0 && len(class) <= 255 {
 		for _, v := range c.vendors {
@@ -60,7 +63,25 @@ func (c *Catalog) byDHCP(m mac.Addr, vendorClass string) identity {
 			}
 		}
 	}
-	return identity{vendor: c.byOUI(m)}
+	if v := c.byOUI(m); v != nil {
+		return identity{vendor: v}
+	}
+	return identity{vendor: c.byRequests(m, requested)}
+}
+
+// byRequests tells the vendor from option 55 and a shared block of addresses,
+// which agree, or nothing.
+func (c *Catalog) byRequests(m mac.Addr, requested []byte) *Vendor {
+	if m.IsZero() || len(requested) == 0 {
+		return nil
+	}
+	oui := m.OUI()
+	for _, v := range c.vendors {
+		if v.shared[oui] && slices.ContainsFunc(v.Asks, func(a Ask) bool { return a.Tells && slices.Equal(a.Requests, requested) }) {
+			return v
+		}
+	}
+	return nil
 }
 
 // byOUI tells the vendor from the MAC address alone, or nothing.

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -144,13 +145,43 @@ func TestByDHCP(t *testing.T) {
 		"MSFT 5.0":                    {"", ""}, "android-dhcp-14": {"", ""}, "udhcp 1.35.0": {"", ""}, "dhcpcd-9.4.1:Linux-6.1": {"", ""}, "PXEClient:Arch:00007": {"", ""},
 		"HUAWEI Access Point": {"", ""}, "Cisco AP c3700": {"", ""}, "docsis3.1": {"", ""}, "Hewlett-Packard JetDirect": {"", ""}, "ubnt": {"", ""}, "alexa-dhcp": {"", ""},
 	} {
-		id := c.byDHCP(mac.Addr{}, class)
+		id := c.byDHCP(mac.Addr{}, class, nil)
 		vendor := ""
 		if id.vendor != nil {
 			vendor = id.vendor.Name
 		}
 		if got := [2]string{vendor, id.model}; got != want {
 			t.Errorf("%q: %q, want %q", class, got, want)
+		}
+	}
+}
+
+// TestOption55: what is requested tells a phone of a maker whose block it is
+// from, and nobody else.
+func TestOption55(t *testing.T) {
+	c := catalog(t)
+	mpp := []byte{1, 3, 6, 15, 35, 66, 150, 2, 7, 42, 43, 58, 59, 159, 160}
+	enterprise := []byte{1, 42, 66, 6, 3, 15, 150, 35}
+	shared, elsewhere := mac.Addr{0xd0, 0xec, 0x35, 0, 0x53, 1}, mac.Addr{0, 0, 0x5e, 0, 0x53, 1}
+	for _, tc := range []struct {
+		name      string
+		m         mac.Addr
+		class     string
+		requested []byte
+		want      string
+	}{
+		{"block and list agree", shared, "", mpp, "cisco-mpp"},
+		{"a class that says nothing", shared, "udhcp 1.35.0", mpp, "cisco-mpp"},
+		{"list of the other firmware", shared, "", enterprise, ""},
+		{"block alone", shared, "", nil, ""},
+		{"list alone", elsewhere, "", mpp, ""},
+		{"another order", shared, "", append([]byte{160}, mpp[:14]...), ""},
+		{"list of another maker", shared, "", []byte{1, 2, 3, 4, 6, 7, 12, 15, 28, 42, 43, 60, 66, 67}, ""},
+		{"a class that says more", shared, "yealink", mpp, "yealink"},
+	} {
+		options, _, vendor, _, _, phone := c.Boot(tc.m, tc.class, "", tc.requested, netip.MustParseAddr("192.0.2.1"), 80, "en")
+		if vendor != tc.want || phone != (tc.want != "") || tc.want != "" && len(options) == 0 {
+			t.Errorf("%s: %q, a phone: %v, %d options; want %q", tc.name, vendor, phone, len(options), tc.want)
 		}
 	}
 }

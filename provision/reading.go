@@ -26,6 +26,10 @@ type Ask struct {
 	Ends   []string `toml:"ends"`
 	// Requests is option 55 as it was captured; empty: not recorded.
 	Requests []uint8 `toml:"requests"`
+	// Tells means that the list is that of these phones and of nothing else of
+	// the maker, so that with a block of addresses that the maker's phones share
+	// with its other devices it tells a phone.
+	Tells bool `toml:"tells"`
 	// Reads are the options that the phone looks into for its configuration,
 	// in its own order: the first one that is there wins. Empty: the order of
 	// the vendor's options.

@@ -79,7 +79,7 @@ func newRigWith(t testing.TB, listen bool, change func(*Config)) *rig {
 	r := &rig{t: t, told: new(stories), kept: new(shelf), phones: newInventory(Phone{MAC: closed, Vendor: "yealink", Accounts: accounts(closed, 1)})}
 	r.windows = NewWindows(time.Hour, time.Now, func(mac.Addr, story.Event) {})
 	for _, m := range []mac.Addr{yealink, poly, cisco, ata, grand} {
-		r.windows.Open(m, story.WindowByLease)
+		r.windows.Open(m, netip.Addr{}, story.WindowByLease)
 	}
 	cfg := Config{
 		Site: func(local netip.Addr) *Site {

@@ -9,9 +9,12 @@ import (
 	"patchbay/dhcp/mac"
 )
 
-// Windows are the times in which phones may fetch files that carry a secret.
-// A lease, a registration or an administrator opens the window of one phone.
-// All methods may be called from any goroutine and never block.
+// Windows are the times in which phones may fetch files that carry a secret. A
+// lease or a question by PnP opens the window of one phone at one address, an
+// administrator that of a phone wherever it is. A window is good for one use: once
+// the phone has got its file it is at home at that address, from where it may
+// fetch at any time, and from another one it has to be expected anew. All methods
+// may be called from any goroutine and never block.
 type Windows struct {
 	length time.Duration
 	now    func() time.Time
@@ -19,25 +22,31 @@ type Windows struct {
 	moved  func(mac.Addr, netip.Addr)
 
 	mu    sync.Mutex
-	until map[mac.Addr]time.Time
+	until map[windowKey]time.Time
 	homes map[mac.Addr]netip.Addr
 	swept time.Time // when the closed ones were last forgotten
 }
 
-// NewWindows returns windows that stay open for d each time.
-func NewWindows(d time.Duration, now func() time.Time, record func(mac.Addr, story.Event)) *Windows {
-	return &Windows{length: d, now: now, record: record, until: make(map[mac.Addr]time.Time), homes: make(map[mac.Addr]netip.Addr)}
+// windowKey is who may fetch, from where; a zero address stands for all.
+type windowKey struct {
+	mac mac.Addr
+	ip  netip.Addr
 }
 
-// Open lets a phone fetch from now on for the length of a window, and says so
-// on its story if it could not before: a phone that refreshes its
-// registration every few minutes fills no story.
-func (w *Windows) Open(m mac.Addr, reason story.Reason) {
+// NewWindows returns windows that stay open for d each time.
+func NewWindows(d time.Duration, now func() time.Time, record func(mac.Addr, story.Event)) *Windows {
+	return &Windows{length: d, now: now, record: record, until: make(map[windowKey]time.Time), homes: make(map[mac.Addr]netip.Addr)}
+}
+
+// Open lets a phone fetch from an address, or with a zero one from anywhere, from
+// now on for the length of a window, and says so on its story if it could not
+// before: a phone that renews its lease every few minutes fills no story.
+func (w *Windows) Open(m mac.Addr, ip netip.Addr, reason story.Reason) {
 	if m.IsZero() {
 		return
 	}
 	now := w.now()
-	if !w.extend(m, now) {
+	if !w.extend(windowKey{m, ip}, now) {
 		return
 	}
 	w.record(m, story.Event{
@@ -46,8 +55,8 @@ func (w *Windows) Open(m mac.Addr, reason story.Reason) {
 	})
 }
 
-// extend reports whether the window was closed before.
-func (w *Windows) extend(m mac.Addr, now time.Time) bool {
+// extend reports whether the phone could not fetch before.
+func (w *Windows) extend(key windowKey, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Sub(w.swept) > w.length {
@@ -58,24 +67,44 @@ func (w *Windows) extend(m mac.Addr, now time.Time) bool {
 		}
 		w.swept = now
 	}
-	before, ok := w.until[m]
-	w.until[m] = now.Add(w.length)
-	return !ok || now.After(before)
+	before := w.allowed(key.mac, key.ip, now)
+	w.until[key] = now.Add(w.length)
+	return !before
 }
 
-// Allowed reports whether the window of a phone is open.
-func (w *Windows) Allowed(m mac.Addr) bool {
+// Allowed reports whether the window of a phone is open at an address.
+func (w *Windows) Allowed(m mac.Addr, ip netip.Addr) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	until, ok := w.until[m]
-	return ok && !w.now().After(until)
+	return w.allowed(m, ip, w.now())
 }
 
-// Close ends the window of a phone, as when it is taken out of the inventory.
+func (w *Windows) allowed(m mac.Addr, ip netip.Addr, now time.Time) bool {
+	for _, key := range []windowKey{{m, ip}, {m, netip.Addr{}}} {
+		if until, ok := w.until[key]; ok && !now.After(until) {
+			return true
+		}
+	}
+	return false
+}
+
+// Used closes the window through which a phone has got its file.
+func (w *Windows) Used(m mac.Addr, ip netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.until, windowKey{m, ip})
+	delete(w.until, windowKey{m, netip.Addr{}})
+}
+
+// Close ends all windows of a phone, as when it is taken out of the inventory.
 func (w *Windows) Close(m mac.Addr) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.until, m)
+	for key := range w.until {
+		if key.mac == m {
+			delete(w.until, key)
+		}
+	}
 	delete(w.homes, m)
 }
 

@@ -35,14 +35,12 @@ const (
 	UploadTooLarge    Reason = "upload-too-large"
 	RenderFailed      Reason = "render-failed"
 	WindowByLease     Reason = "window-lease"
-	WindowByRegister  Reason = "window-register"
 	WindowByAdmin     Reason = "window-admin"
 	LanguageFallback  Reason = "language-fallback"
 	VendorUnsupported Reason = "vendor-unsupported"
 	WriteRefused      Reason = "write-refused"
 	UpstreamFailed    Reason = "upstream-failed"
 	PathUnknown       Reason = "path-unknown"
-	WindowByHome      Reason = "window-home"
 
 	FirmwareNotLoaded Reason = "firmware-not-loaded"
 	FirmwareNotSeen   Reason = "firmware-not-seen"
@@ -109,13 +107,11 @@ var provisionReasons = map[Reason]string{
 	UploadTooLarge:    "the file is too large",
 	RenderFailed:      "its configuration could not be made",
 	WindowByLease:     "it has just got its address",
-	WindowByRegister:  "it has just registered",
 	WindowByAdmin:     "an administrator opened it",
 	LanguageFallback:  "the phone does not speak the language that was asked for, so it gets English",
 	VendorUnsupported: "this vendor is not supported yet",
 	UpstreamFailed:    "the other provisioning service gave no answer; check provision.upstream and the way to the Internet",
 	PathUnknown:       "the personal address is not valid, or no more; give the phone its new one",
-	WindowByHome:      "it is where it was before",
 
 	FirmwareNotLoaded: "it was asked twice and did not fetch the image; look whether it has room for it, and whether it is the right one for this model and revision",
 	FirmwareNotSeen:   "it fetched the image and was not seen with it; look at the phone",
