@@ -26,7 +26,7 @@ func (l *limiter) allow(m mac.Addr, now time.Time) bool {
 	if sec := now.Unix(); sec != l.second || l.count == nil {
 		l.second = sec
 		if l.count == nil || len(l.count) > 1024 {
-			l.count = make(map[mac.Addr]int)
+			l.count = make(map[mac.Addr]int, min(len(l.count), maxLimited/8))
 		} else {
 			clear(l.count)
 		}

@@ -255,9 +255,10 @@ func (s *Story) written(chunk []Entry) {
 			delete(s.share, m)
 		}
 	}
-	s.behind = slices.Delete(s.behind, 0, len(chunk))
-	if len(s.behind) == 0 && cap(s.behind) > maxBatch {
-		s.behind = nil // after a flood
+	clear(s.behind[:len(chunk)])
+	s.behind = s.behind[len(chunk):]
+	if len(s.behind) == 0 {
+		s.behind = nil // nothing of what was written is kept alive
 	}
 }
 

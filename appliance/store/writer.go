@@ -23,7 +23,7 @@ const window = 40 * time.Millisecond
 // enough is for how many a commit is not put off any longer: the cost for each
 // is small by then, and the answers to all go out at once. A relay or a switch
 // that gets hundreds back to back may lose some.
-const enough = 64
+const enough = 96
 
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many
