@@ -45,7 +45,7 @@ func TestBrowserPairing(t *testing.T) {
 	phone := mac.Addr{0x00, 0x15, 0x65, 0x00, 0x53, 0x01}
 	a := quietBox(t, func(cfg *Config) {
 		cfg.Box.Name = "Browser"
-		cfg.SignIn = SignIn{Method: byDevice, Preset: "keycloak", Issuer: startIDP(t), ClientID: "patchbay", Scopes: []string{"openid", "offline_access"}}
+		cfg.SignIn = SignIn{Method: byDevice, Preset: "keycloak", Issuer: startIDP(t), ClientID: "patchbay"}
 		cfg.Gateway.UserTokens = true
 	})
 	a.run(t)

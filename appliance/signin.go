@@ -151,7 +151,7 @@ func (a *Appliance) buildSignIn(context.Context) error {
 
 func (a *Appliance) provider() (*enrol.Provider, error) {
 	s := a.cfg.SignIn
-	cfg, _ := enrol.ProviderConfig{Issuer: s.Issuer, ClientID: s.ClientID, Scopes: s.Scopes, Claims: s.Claims, RedirectURL: a.pageBase() + "/pair-back"}.WithPreset(s.Preset)
+	cfg, _ := enrol.ProviderConfig{Issuer: s.Issuer, ClientID: s.ClientID, Scopes: s.Scopes, Claims: s.Claims, Tokens: a.cfg.Gateway.UserTokens, RedirectURL: a.pageBase() + "/pair-back"}.WithPreset(s.Preset)
 	var err error
 	if cfg.ClientSecret, err = readSecret("sign_in.client_secret_file", s.SecretFile); err != nil {
 		return nil, err

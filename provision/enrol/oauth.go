@@ -32,13 +32,16 @@ type ProviderConfig struct {
 	// RedirectURL is where the provider sends a browser back to, with the
 	// authorization code flow.
 	RedirectURL string
+	// Tokens keeps the tokens of users, and asks the provider for such that can
+	// be renewed; else they are thrown away, for nobody wants them.
+	Tokens bool
 	CA          *x509.CertPool // nil: the authorities of the system
 }
 
 // Presets are what is known of providers: scopes, and claims that name a user.
 var presets = map[string]ProviderConfig{
 	// Entra ID: issuer https://login.microsoftonline.com/<tenant id>/v2.0.
-	"entra": {Scopes: []string{oidc.ScopeOpenID, "profile", "email", oidc.ScopeOfflineAccess}, Claims: []string{"preferred_username", "upn", "email"}},
+	"entra": {Scopes: []string{oidc.ScopeOpenID, "profile", "email"}, Claims: []string{"preferred_username", "upn", "email"}},
 	// Keycloak: issuer https://<host>/realms/<realm>; the client needs "OAuth 2.0 Device Authorization Grant".
 	"keycloak": {Scopes: []string{oidc.ScopeOpenID, "profile", "email"}, Claims: []string{"preferred_username", "email"}},
 	"":         {Scopes: []string{oidc.ScopeOpenID, "profile", "email"}, Claims: []string{"preferred_username", "email", "sub"}},
@@ -50,6 +53,9 @@ func (c ProviderConfig) WithPreset(name string) (_ ProviderConfig, ok bool) {
 	p, ok := presets[name]
 	if len(c.Scopes) == 0 {
 		c.Scopes = slices.Clone(p.Scopes)
+		if c.Tokens { // OpenID Connect Core 1.0 §11
+			c.Scopes = append(c.Scopes, oidc.ScopeOfflineAccess)
+		}
 	}
 	if len(c.Claims) == 0 {
 		c.Claims = slices.Clone(p.Claims)
@@ -244,7 +250,10 @@ func (p *Provider) who(ctx context.Context, known *oidc.Provider, token *oauth2.
 	if err := id.Claims(&claims); err != nil {
 		return Who{}, fmt.Errorf("%w: %w", ErrProvider, err)
 	}
-	out := Who{Subject: id.Subject, Refresh: token.RefreshToken, Access: token.AccessToken, Life: lifeOf(token)}
+	out := Who{Subject: id.Subject}
+	if p.cfg.Tokens {
+		out.Refresh, out.Access, out.Life = token.RefreshToken, token.AccessToken, lifeOf(token)
+	}
 	for _, name := range p.cfg.Claims {
 		if s, ok := claims[name].(string); ok && s != "" && !slices.Contains(out.Names, s) {
 			out.Names = append(out.Names, clip(s))

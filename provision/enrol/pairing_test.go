@@ -37,6 +37,7 @@ type idp struct {
 	nonce    string
 	noDevice bool
 	audience string
+	tokens   bool // the box keeps them
 }
 
 var idpKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -125,7 +126,7 @@ func (p *idp) sign() string {
 }
 
 func (p *idp) provider(t *testing.T) *Provider {
-	cfg, ok := ProviderConfig{Issuer: p.URL, ClientID: "box", RedirectURL: "https://box.example/pair-back"}.WithPreset("keycloak")
+	cfg, ok := ProviderConfig{Issuer: p.URL, ClientID: "box", Tokens: p.tokens, RedirectURL: "https://box.example/pair-back"}.WithPreset("keycloak")
 	if !ok {
 		t.Fatal("no preset")
 	}
@@ -190,7 +191,7 @@ func TestDeviceGrant(t *testing.T) {
 			t.Parallel()
 			o := enrolledOffice(t)
 			p := newIDP(t, tc.answers...)
-			p.user = tc.user
+			p.user, p.tokens = tc.user, true
 			x := NewPairings(o.Desk, quick{p.provider(t)}, LocalLines{o.Directory})
 			defer x.Close()
 			got, err := x.Begin(t.Context(), slot(1, 1))

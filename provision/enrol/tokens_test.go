@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -201,5 +202,27 @@ func TestTokensRun(t *testing.T) {
 	cancel()
 	if err := <-over; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTokensNobodyWants: a box whose gateway takes no tokens keeps none, and
+// does not ask for such that live on.
+func TestTokensNobodyWants(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		o := enrolledOffice(t)
+		p := newIDP(t, "token")
+		p.tokens = keep
+		provider := p.provider(t)
+		x := NewPairings(o.Desk, quick{provider}, LocalLines{o.Directory})
+		if _, err := x.Begin(t.Context(), slot(1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if got := ends(t, x); got.State != PairingDone {
+			t.Fatalf("%+v", got)
+		}
+		_ = x.Close()
+		if g := o.store.grants[slot(1, 1)]; g.Subject != "user-1" || (g.Refresh != "") != keep || slices.Contains(provider.cfg.Scopes, "offline_access") != keep {
+			t.Errorf("keep %v: subject %q, a refresh token %v, scopes %q", keep, g.Subject, g.Refresh != "", provider.cfg.Scopes)
+		}
 	}
 }
