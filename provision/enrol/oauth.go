@@ -35,7 +35,7 @@ type ProviderConfig struct {
 	// Tokens keeps the tokens of users, and asks the provider for such that can
 	// be renewed; else they are thrown away, for nobody wants them.
 	Tokens bool
-	CA          *x509.CertPool // nil: the authorities of the system
+	CA     *x509.CertPool // nil: the authorities of the system
 }
 
 // Presets are what is known of providers: scopes, and claims that name a user.
