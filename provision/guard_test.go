@@ -126,6 +126,36 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
+// TestSecondAddress: who forges the MAC address of a phone that has got its
+// file gets nothing at another address, while the phone may fetch again.
+func TestSecondAddress(t *testing.T) {
+	r := newRig(t, false, nil)
+	forged := netip.MustParseAddr("127.0.3.77")
+	r.whois = people{home(yealink): yealink, forged: yealink}
+	r.phones.put(Phone{MAC: yealink, Vendor: "yealink", Accounts: accounts(yealink, 1)})
+	r.windows.Close(yealink)
+	r.windows.Open(yealink, home(yealink), story.WindowByLease)
+	get := func(from netip.Addr) int {
+		w, req := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/001565005301.cfg", nil)
+		req.RemoteAddr = netip.AddrPortFrom(from, 4000).String()
+		req.Header.Set("User-Agent", yealinkUA)
+		r.ServeHTTP(w, req)
+		return w.Code
+	}
+	for i, tc := range []struct {
+		from   netip.Addr
+		status int
+	}{{forged, 404}, {home(yealink), 200}, {forged, 404}, {home(yealink), 200}, {forged, 404}} {
+		if got := get(tc.from); got != tc.status {
+			t.Errorf("fetch %d from %v: %d, want %d", i+1, tc.from, got, tc.status)
+		}
+	}
+	r.windows.Open(yealink, netip.Addr{}, story.WindowByAdmin)
+	if first, second := get(forged), get(home(yealink)); first != 200 || second != 404 {
+		t.Errorf("moved by an administrator: %d at the new address, %d at the old one; want 200 and 404", first, second)
+	}
+}
+
 // TestGuesses walks through a block of addresses: no password comes out, and
 // no story is filled but that of the one who guesses.
 func TestGuesses(t *testing.T) {
