@@ -26,6 +26,7 @@ type phonePage struct {
 	Past      bool // an older page of the story, which does not move
 	Approve   approveForm
 	Uploads   []api.Upload
+	Source    api.Source // where its configuration comes from
 }
 
 // accountPart is one account with what is needed to change it.
@@ -95,6 +96,9 @@ func (s *Server) phonePage(ctx context.Context, m mac.Addr, before int64) (p pho
 		}
 	}
 	if p.Uploads, err = s.b.Uploads(ctx, m); err != nil && !errors.Is(err, api.ErrNotFound) {
+		return p, err
+	}
+	if p.Source, err = s.sourceOf(ctx, m); err != nil {
 		return p, err
 	}
 	p.Diagnosis = api.Diagnose(p.Phone, newest)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -94,4 +95,15 @@ func (s *Server) setSource(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	done(w, r, "/source", "source")
+}
+
+// sourceOf is where the configuration of a phone comes from.
+func (s *Server) sourceOf(ctx context.Context, m mac.Addr) (out api.Source, err error) {
+	list, err := s.b.Sources(ctx)
+	for _, one := range list {
+		if one.Scope == "site" || one.Scope == m.String() { // the site's comes first
+			out = one
+		}
+	}
+	return out, err
 }

@@ -43,6 +43,9 @@ func TestSourcePage(t *testing.T) {
 				t.Errorf("asked (-want +got):\n%s", diff)
 			}
 			says(t, w.Body.String(), tc.want, tc.not)
+			if tc.name == "phone shown" {
+				says(t, request(s, http.MethodGet, "/phones/"+yealink.String(), nil, as(token)).Body.String(), []string{"another service, asked by the box", "noam"}, nil)
+			}
 		})
 	}
 }
