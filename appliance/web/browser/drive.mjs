@@ -259,6 +259,10 @@ await step('where configurations come from', async () => {
   await page.getByRole('button', { name: 'End the source of 00:15:65:4a:a9:37' }).click();
   await page.waitForURL(`${PAGE}/source?done=source`);
   assert.equal(await page.getByRole('link', { name: '00:15:65:4a:a9:37' }).count(), 0);
+  await page.goto(PAGE + yealink);
+  await page.getByRole('link', { name: 'another service, asked by the box' }).waitFor();
+  await shot(page, 'phone-source');
+  await page.goto(`${PAGE}/source`);
   await site.getByRole('button', { name: 'As the configuration file says' }).click();
   await page.getByText('As the configuration file says.').waitFor();
 });
