@@ -40,13 +40,14 @@ func NewWindows(d time.Duration, now func() time.Time, record func(mac.Addr, sto
 
 // Open lets a phone fetch from an address, or with a zero one from anywhere, from
 // now on for the length of a window, and says so on its story if it could not
-// before: a phone that renews its lease every few minutes fills no story.
+// before: a phone that renews its lease every few minutes fills no story. What
+// a lease opens needs no word beside that of the ACK.
 func (w *Windows) Open(m mac.Addr, ip netip.Addr, reason story.Reason) {
 	if m.IsZero() {
 		return
 	}
 	now := w.now()
-	if !w.extend(windowKey{m, ip}, now) {
+	if !w.extend(windowKey{m, ip}, now) || reason == story.WindowByLease {
 		return
 	}
 	w.record(m, story.Event{

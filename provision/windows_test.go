@@ -37,7 +37,7 @@ func TestWindows(t *testing.T) {
 	}
 	w.Open(m, netip.Addr{}, story.WindowByAdmin)
 	w.Open(mac.Addr{}, at, story.WindowByAdmin)
-	if diff := cmp.Diff([]string{"provision.window window-lease", "provision.window window-admin"}, told.codes(m)); diff != "" {
+	if diff := cmp.Diff([]string{"provision.window window-admin"}, told.codes(m)); diff != "" {
 		t.Error("(-want +got)\n" + diff)
 	}
 	w.Close(m)
