@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,41 +21,43 @@ func TestOrdering(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
-		var fault error
-		var orders []time.Time
+		var fault atomic.Pointer[error]
+		var orders atomic.Int64
+		fails := func(err error) { fault.Store(&err) }
+		fails(nil)
 		o := &ordering{
 			cfg: ACME{Names: []string{"phones.example.com"}}, state: dir, now: time.Now, log: func(string, ...any) {}, wake: make(chan struct{}, 1),
 			certs: &certificates{dir: dir, own: func() (*tls.Certificate, error) { return nil, errors.New("none") }},
 			order: func(context.Context) ([]byte, error) {
-				orders = append(orders, time.Now())
-				return pairPEM(t, ca, "phones.example.com", time.Now()), fault
+				orders.Add(1)
+				return pairPEM(t, ca, "phones.example.com", time.Now()), *fault.Load()
 			},
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- o.Run(ctx) }()
 		synctest.Wait()
-		if len(orders) != 1 || o.certs.leaf() == nil {
-			t.Fatalf("%d orders at first", len(orders))
+		if orders.Load() != 1 || o.certs.leaf() == nil {
+			t.Fatalf("%d orders at first", orders.Load())
 		}
 		time.Sleep(leafLife / 2)
-		if len(orders) != 1 {
-			t.Errorf("%d orders while the certificate is young", len(orders))
+		if orders.Load() != 1 {
+			t.Errorf("%d orders while the certificate is young", orders.Load())
 		}
-		fault = errors.New("no")
+		fails(errors.New("no"))
 		time.Sleep(leafLife/6 + 24*time.Hour)
-		if n := len(orders) - 1; n < 3 || n > 10 {
+		if n := orders.Load() - 1; n < 3 || n > 10 {
 			t.Errorf("%d orders on the first day that they fail", n)
 		}
 		if _, why := o.last(); why == nil || o.certs.leaf() == nil {
 			t.Errorf("fault %v; the old certificate is in force: %v", why, o.certs.leaf() != nil)
 		}
-		before := len(orders)
-		fault = nil
+		before := orders.Load()
+		fails(nil)
 		o.hurry()
 		synctest.Wait()
-		if _, why := o.last(); why != nil || len(orders) != before+1 {
-			t.Errorf("when it is wanted: %d more orders, %v", len(orders)-before, why)
+		if _, why := o.last(); why != nil || orders.Load() != before+1 {
+			t.Errorf("when it is wanted: %d more orders, %v", orders.Load()-before, why)
 		}
 		stop()
 		if err := <-ended; err != nil {

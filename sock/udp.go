@@ -58,13 +58,17 @@ func NewUDP(c *net.UDPConn) (*UDP, error) {
 // ReadFromUDPAddrPort reads one datagram. Unlike that of package net, the
 // address of an IPv4 peer is an IPv4 one on a socket of IPv6 too.
 func (u *UDP) ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error) {
-	n, _, from, err = u.in.read(b, nil)
+	n, _, from, err = u.ReadMsg(b, nil)
 	return n, from, err
 }
 
 // ReadMsg is ReadFromUDPAddrPort with the control messages of the kernel,
 // whose length is oobn.
 func (u *UDP) ReadMsg(b, oob []byte) (n, oobn int, from netip.AddrPort, err error) {
+	if racing {
+		n, oobn, _, from, err = u.ReadMsgUDPAddrPort(b, oob)
+		return n, oobn, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+	}
 	return u.in.read(b, oob)
 }
 
@@ -79,11 +83,15 @@ func (u *UDP) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // WriteToUDPAddrPort sends one datagram.
 func (u *UDP) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	return u.out.datagram(b, nil, to)
+	return u.WriteMsg(b, nil, to)
 }
 
 // WriteMsg is WriteToUDPAddrPort with control messages for the kernel.
 func (u *UDP) WriteMsg(b, oob []byte, to netip.AddrPort) (int, error) {
+	if racing {
+		n, _, err := u.WriteMsgUDPAddrPort(b, oob, to)
+		return n, err
+	}
 	return u.out.datagram(b, oob, to)
 }
 
