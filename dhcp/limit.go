@@ -108,6 +108,6 @@ func (s *Server) madeUp(r *request) bool {
 		return false
 	}
 	ok := s.newcomers.allow(r.at)
-	s.flooded.Store(s.newcomers.left < newcomersAtOnce/2)
+	s.flooded.Store(newcomersAtOnce-s.newcomers.left > readyAhead-readyKept)
 	return !ok
 }

@@ -47,7 +47,7 @@ type Server struct {
 	limiter   limiter
 	newcomers newcomers
 	decliners decliners
-	flooded   atomic.Bool // many devices come that nobody knows
+	flooded   atomic.Bool // more devices come that nobody knows than addresses are at hand for
 	stats     counters
 	slots     chan struct{} // one per commit under way
 	commits   sync.WaitGroup
