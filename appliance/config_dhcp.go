@@ -133,7 +133,7 @@ func (a *Appliance) bootFor(l LAN) (dhcp.BootServer, error) {
 		return nil, err
 	}
 	inner := bootServer{catalog: a.catalog, httpPort: a.cfg.Provision.HTTPPort, language: a.cfg.language(l)}
-	return dhcp.WithRules(dhcp.WithMemory(dhcp.WithPhoneOptions(inner, options)), l.Interface, rules), nil
+	return dhcp.WithRules(dhcp.WithPhoneOptions(inner, options), l.Interface, rules), nil
 }
 
 // language is the one of the phones of an interface.

@@ -9,6 +9,7 @@ import (
 
 	"patchbay/dhcp"
 	"patchbay/dhcp/mac"
+	"patchbay/provision"
 )
 
 const lanText = "[[lan]]\ninterface = \"eth1\"\naddress = \"192.0.2.1\"\nsubnet = \"192.0.2.0/24\"\n"
@@ -132,4 +133,23 @@ func FuzzParseConfigRules(f *testing.F) {
 			t.Errorf("the file was taken, but: %v", err)
 		}
 	})
+}
+
+// TestBootOfTwoPhones: a phone that is led elsewhere does not take another one
+// of its model along that asks in the same moment.
+func TestBootOfTwoPhones(t *testing.T) {
+	a := addressBoxWith(t, t.TempDir(), func(p dhcp.Prober) dhcp.Prober { return p })
+	defer func() { _ = a.close() }()
+	led, stays := mac.Addr{0x00, 0x15, 0x65, 0, 0x53, 1}, mac.Addr{0x00, 0x15, 0x65, 0, 0x53, 2}
+	a.doors.sources.SetPhone(led, provision.Source{Kind: provision.SourceRedirect, Upstream: "https://cloud.example/"})
+	boot, err := a.bootFor(a.cfg.LANs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := func(m mac.Addr) string {
+		return boot.BootOptions(dhcp.Ask{MAC: m, VendorClass: "yealink", Server: a.cfg.LANs[0].Address}).URL
+	}
+	if first, second := url(led), url(stays); first == second || !strings.Contains(first, "cloud.example") {
+		t.Errorf("led to %s, the other to %s", first, second)
+	}
 }

@@ -28,6 +28,7 @@ type Catalog struct {
 	sources  *Sources         // where configurations come from; nil: all are made here
 	clocks   sync.Map         // clock, by time zone: reading one takes a file
 	gaps     memo[*Gap]       // by vendor, model and firmware; nil: none
+	classes  memo[identity]   // by option 60
 }
 
 // NewCatalog reads the data files that are built into the program. An error

@@ -44,29 +44,37 @@ func (c *Catalog) byAgent(agent string) identity {
 func (c *Catalog) byDHCP(m mac.Addr, vendorClass string, requested []byte) identity {
 	class := strings.TrimRight(vendorClass, "\x00 ")
 	if len(class) > 0 && len(class) <= 255 {
-		for _, v := range c.vendors {
-			if id, ok := v.read(v.option60, class); ok {
-				return id
-			}
-		}
-		if model, ok := polyBinaryClass(class); ok {
-			if poly := c.byName["poly"]; poly != nil {
-				_, name := poly.model(model)
-				return identity{vendor: poly, model: name, written: model}
-			}
-		}
-		for _, v := range c.vendors {
-			for _, re := range v.not60 {
-				if re.MatchString(class) {
-					return identity{vendor: v, sister: true}
-				}
-			}
+		if id := c.classes.ask(class, c.byClass); id.vendor != nil {
+			return id
 		}
 	}
 	if v := c.byOUI(m); v != nil {
 		return identity{vendor: v}
 	}
 	return identity{vendor: c.byRequests(m, requested)}
+}
+
+// byClass reads option 60; an identity without a vendor if it tells nothing.
+func (c *Catalog) byClass(class string) identity {
+	for _, v := range c.vendors {
+		if id, ok := v.read(v.option60, class); ok {
+			return id
+		}
+	}
+	if model, ok := polyBinaryClass(class); ok {
+		if poly := c.byName["poly"]; poly != nil {
+			_, name := poly.model(model)
+			return identity{vendor: poly, model: name, written: model}
+		}
+	}
+	for _, v := range c.vendors {
+		for _, re := range v.not60 {
+			if re.MatchString(class) {
+				return identity{vendor: v, sister: true}
+			}
+		}
+	}
+	return identity{}
 }
 
 // byRequests tells the vendor from option 55 and a shared block of addresses,
