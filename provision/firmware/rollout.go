@@ -191,28 +191,34 @@ func New(ctx context.Context, images *Store, keep Keeper, fleet Fleet, tell func
 		images: images, keep: keep, fleet: fleet, tell: tell, now: now, tick: tick, log: log, turn: make(chan struct{}, 1),
 		pins: make(map[Target]Pin), runs: make(map[int64]Rollout), asks: make(map[mac.Addr]int64), loads: make(map[mac.Addr]load), held: make(map[mac.Addr]bool),
 	}
-	texts, err := keep.All(ctx, keptPin)
+	pins, err := kept[Pin](ctx, keep, keptPin)
 	if err != nil {
 		return nil, err
 	}
-	for key, text := range texts {
-		var p Pin
-		if err := json.Unmarshal([]byte(text), &p); err != nil {
-			return nil, fmt.Errorf("firmware pin of %s: %w", key, err)
-		}
+	for _, p := range pins {
 		r.pins[p.Target] = p
 	}
-	if texts, err = keep.All(ctx, keptRun); err != nil {
+	runs, err := kept[Rollout](ctx, keep, keptRun)
+	if err != nil {
 		return nil, err
 	}
-	for key, text := range texts {
-		var run Rollout
-		if err := json.Unmarshal([]byte(text), &run); err != nil {
-			return nil, fmt.Errorf("firmware roll-out %s: %w", key, err)
-		}
+	for _, run := range runs {
 		r.runs[run.ID] = run
 	}
 	return r, nil
+}
+
+// kept reads all of a kind.
+func kept[T any](ctx context.Context, keep Keeper, kind string) (list []T, err error) {
+	texts, err := keep.All(ctx, kind)
+	for key, text := range texts {
+		var t T
+		if err := json.Unmarshal([]byte(text), &t); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", kind, key, err)
+		}
+		list = append(list, t)
+	}
+	return list, err
 }
 
 // String names the task.
