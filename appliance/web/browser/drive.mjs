@@ -46,6 +46,10 @@ const shot = async (page, name) => {
   if (PATCHBAY_SHOTS) await page.screenshot({ path: join(PATCHBAY_SHOTS, `${name}-${width}.png`), fullPage: true });
 };
 
+// focused waits for the focus: the browser gives it a moment after the page can
+// be read.
+const focused = (field) => field.and(page.locator(':focus')).waitFor();
+
 const step = async (name, work) => {
   try {
     await work();
@@ -155,7 +159,7 @@ await step('add a line', async () => {
   await page.getByLabel('Extension').fill('201');
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('extension 201 belongs to Anna Beispiel already').waitFor();
-  assert.equal(await page.getByLabel('Extension').evaluate((e) => e === document.activeElement), true);
+  await focused(page.getByLabel('Extension'));
   await shot(page, 'line-refused');
   await page.getByLabel('Extension').fill('203');
   await page.getByRole('button', { name: 'Save' }).click();
@@ -224,7 +228,7 @@ await step('a setting of the vendor: compared, saved, put back', async () => {
   await settings.fill('admin_password = mine');
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('the box sets it itself').waitFor();
-  assert.equal(await settings.evaluate((e) => e === document.activeElement), true);
+  await focused(settings);
   await shot(page, 'overrides-refused');
   await settings.fill('phone_setting.backlight_time = 30');
   await page.getByRole('button', { name: 'Show the difference' }).click();
@@ -372,7 +376,7 @@ await step('reserve an address for a device', async () => {
   await page.getByLabel('Address', { exact: true }).fill('192.0.2.20');
   await page.getByRole('button', { name: 'Reserve', exact: true }).click();
   await page.getByText('this address is reserved for another device already').waitFor();
-  assert.equal(await page.getByLabel('Address', { exact: true }).evaluate((e) => e === document.activeElement), true);
+  await focused(page.getByLabel('Address', { exact: true }));
   await shot(page, 'reserve-refused');
   await page.getByLabel('Address', { exact: true }).fill('192.0.2.21');
   await page.getByRole('button', { name: 'Reserve', exact: true }).click();
