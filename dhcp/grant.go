@@ -79,8 +79,7 @@ func (s *Server) save(r *request, l Lease, done func(error)) {
 				s.log.Error("commit broke", "ip", l.IP, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			}
 		}()
-		ctx, cancel := context.WithTimeout(s.commit, commitTimeout)
-		defer cancel()
+		ctx := s.deadlines.within(s.commit)
 		if err := s.store.Put(ctx, l); err != nil {
 			r.table.abort(l.IP)
 			s.log.Error("write lease", "ip", l.IP, "mac", l.MAC, "err", err)
@@ -89,6 +88,7 @@ func (s *Server) save(r *request, l Lease, done func(error)) {
 			return
 		}
 		stale := r.table.commit(l, r.client)
+		s.acks.turn()
 		done(nil)
 		if stale.IsValid() {
 			s.erase(ctx, r.table, stale)

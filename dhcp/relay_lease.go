@@ -2,7 +2,6 @@ package dhcp
 
 import (
 	"bytes"
-	"context"
 	"net/netip"
 	"slices"
 	"time"
@@ -55,9 +54,7 @@ func (s *Server) afterLearning(l Lease, phone bool, send func()) {
 			s.acked(l)
 		}
 		send()
-		ctx, cancel := context.WithTimeout(s.commit, commitTimeout)
-		defer cancel()
-		if err := s.store.Put(ctx, l); err != nil {
+		if err := s.store.Put(s.deadlines.within(s.commit), l); err != nil {
 			s.log.Error("write lease of another server", "ip", l.IP, "mac", l.MAC, "err", err)
 		}
 	})

@@ -1,7 +1,7 @@
 package dhcp
 
 import (
-	"net"
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 const (
 	headerLen  = 240 // fixed fields and the magic cookie
 	minimumLen = 300 // RFC 951: some clients and relays drop what is shorter
+	usualLen   = 512 // room for the options of most phones
 )
 
 var allOnes = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -51,24 +52,21 @@ func (s *Server) nak(r *request, why string) []byte {
 // client has room for, then what is echoed. Options 66 and 67 stay options:
 // in sname and file, where they may stand too, many phones do not look.
 func assemble(r *request, ciaddr, yiaddr netip.Addr, head, options []option) []byte {
-	p := dhcpv4.DHCPv4{
-		OpCode:        dhcpv4.OpcodeBootReply,
-		HWType:        iana.HWTypeEthernet,
-		TransactionID: r.xid,
-		Flags:         r.flags,
-		ClientIPAddr:  ipOf(ciaddr),
-		YourIPAddr:    ipOf(yiaddr),
-		ServerIPAddr:  net.IPv4zero,
-		GatewayIPAddr: ipOf(r.giaddr),
-		ClientHWAddr:  r.mac.HardwareAddr(),
-	}
-	isNak := head[0].value[0] == byte(dhcpv4.MessageTypeNak)
-	if isNak && r.giaddr.IsValid() {
+	b := make([]byte, headerLen, min(r.limit, usualLen))
+	b[0], b[1], b[2] = byte(dhcpv4.OpcodeBootReply), byte(iana.HWTypeEthernet), byte(len(r.mac))
+	copy(b[atXid:], r.xid[:])
+	flags := r.flags
+	if r.giaddr.IsValid() && head[0].value[0] == byte(dhcpv4.MessageTypeNak) {
 		// RFC 2131 §4.3.2: the relay must broadcast it, for the client may
 		// have a wrong address.
-		p.SetBroadcast()
+		flags |= flagToAll
 	}
-	b := p.ToBytes()[:headerLen]
+	binary.BigEndian.PutUint16(b[atFlags:], flags)
+	putAddr(b[atCiaddr:], ciaddr)
+	putAddr(b[atYiaddr:], yiaddr)
+	putAddr(b[atGiaddr:], r.giaddr)
+	copy(b[atChaddr:], r.mac[:])
+	copy(b[atCookie:], magicCookie)
 	for _, o := range head {
 		b = appendOption(b, o)
 	}
@@ -130,9 +128,10 @@ func destination(r *request, yiaddr netip.Addr, isNak bool) Destination {
 	return d
 }
 
-func ipOf(a netip.Addr) net.IP {
-	if !a.IsValid() {
-		return net.IPv4zero
+// putAddr writes an address, if there is one.
+func putAddr(b []byte, a netip.Addr) {
+	if a.IsValid() {
+		four := a.As4()
+		copy(b, four[:])
 	}
-	return net.IP(a.AsSlice())
 }

@@ -50,6 +50,8 @@ type Server struct {
 	flooded   atomic.Bool // more devices come that nobody knows than addresses are at hand for
 	stats     counters
 	slots     chan struct{} // one per commit under way
+	acks      pacer
+	deadlines deadlines
 	commits   sync.WaitGroup
 	commit    context.Context // set by Run: outlives its end until commits are done
 	pulse     atomic.Int64    // when the background loop was last alive, Unix nanoseconds
@@ -187,6 +189,7 @@ func (s *Server) Run(ctx context.Context) error {
 	cancel()
 	wg.Wait()
 	s.commits.Wait()
+	s.deadlines.end()
 	return err
 }
 

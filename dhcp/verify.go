@@ -3,6 +3,7 @@ package dhcp
 import (
 	"context"
 	"crypto/rand"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -291,4 +292,11 @@ func weigh(p Player, answers []Answer) Played {
 		}
 	}
 	return out
+}
+
+func ipOf(a netip.Addr) net.IP {
+	if !a.IsValid() {
+		return net.IPv4zero
+	}
+	return net.IP(a.AsSlice())
 }

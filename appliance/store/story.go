@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"math"
 	"slices"
 	"strings"
@@ -284,6 +285,7 @@ func putEntries(t *tx, chunk []Entry) error {
 			return err
 		}
 		chunk = chunk[n:]
+		runtime.Gosched() // see breath
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,10 @@ const window = 40 * time.Millisecond
 // is small by then, and the answers to all go out at once. A relay or a switch
 // that gets hundreds back to back may lose some.
 const enough = 96
+
+// breath is after how many changes of a transaction others get the processor:
+// on a box with one core a long transaction would hold up the answers to phones.
+const breath = 8
 
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many
@@ -255,7 +260,10 @@ func (w *writer) together(jobs []*job) (err error) {
 			_, _ = t.exec("ROLLBACK")
 		}
 	}()
-	for _, j := range jobs {
+	for i, j := range jobs {
+		if i%breath == breath-1 {
+			runtime.Gosched()
+		}
 		if err := j.do(t); err != nil {
 			return explain("write", err)
 		}

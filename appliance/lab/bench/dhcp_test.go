@@ -76,7 +76,7 @@ func TestDHCPSustained(t *testing.T) {
 	for i := range setting("BENCH_PAIRS", 5) {
 		for who, k := range []kind{patchbay, kea} {
 			top := 0.0
-			for rate := 5000; rate <= 12000; rate += 1000 {
+			for rate := 5000; rate <= 16000; rate += 1000 {
 				quiet()
 				s := n.serve(k, "")
 				r := n.exchange(s, rate, 3, 0)

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 type result struct {
 	offered     int // exchanges per second that were asked for
 	sent, acked int
-	took        time.Duration
+	took        time.Duration // in which all of them were asked
 	offer, ack  delays
 	server      time.Duration // processor time
 	foreign     float64       // of one core
@@ -72,7 +73,6 @@ func (n *network) perfdhcp(s *server, rate, first int, more ...string) result {
 	cmd.Stdout, cmd.Stderr = report, report
 	span := begin(s.pid())
 	err = cmd.Run() // exits 3 if packets were dropped
-	took := time.Since(span.began) - 500*time.Millisecond
 	time.Sleep(afterwards)
 	text, rerr := os.ReadFile(report.Name())
 	if rerr != nil {
@@ -82,7 +82,7 @@ func (n *network) perfdhcp(s *server, rate, first int, more ...string) result {
 	if perr != nil {
 		n.t.Fatalf("perfdhcp: %v, %v:\n%.2000s\n%s", err, perr, text, &s.proc.out)
 	}
-	r.offered, r.took = rate, took
+	r.offered = rate
 	if r.server, r.foreign, err = span.end(); err != nil {
 		n.t.Fatalf("%s: %v\n%s", s.name, err, &s.proc.out)
 	}
@@ -109,28 +109,31 @@ func parseReport(text string) (r result, err error) {
 		if i+1 < len(marks) {
 			end = marks[i+1][0]
 		}
-		d := delaysOf(text[m[1]:end])
 		if text[m[2]:m[3]] == "DISCOVER-OFFER" {
-			r.offer = d
+			r.offer, r.took = delaysOf(text[m[1]:end])
 		} else {
-			r.ack = d
+			r.ack, _ = delaysOf(text[m[1]:end])
 		}
 	}
 	return r, nil
 }
 
-func delaysOf(text string) delays {
+// delaysOf reads the times of one half of the exchange: how long the answers
+// took, and how long it was from the first packet sent to the last.
+func delaysOf(text string) (delays, time.Duration) {
 	var all []float64
+	first, last := math.Inf(1), math.Inf(-1)
 	for _, m := range stamp.FindAllStringSubmatch(text, -1) {
 		sent, _ := strconv.ParseFloat(m[1], 64)
 		got, _ := strconv.ParseFloat(m[2], 64)
 		all = append(all, 1000*(got-sent))
+		first, last = min(first, sent), max(last, sent)
 	}
 	if len(all) == 0 {
-		return delays{}
+		return delays{}, 0
 	}
 	slices.Sort(all)
-	return delays{all[len(all)/2], all[len(all)*99/100]}
+	return delays{all[len(all)/2], all[len(all)*99/100]}, time.Duration((last - first) * float64(time.Second))
 }
 
 func median(values []float64) float64 {

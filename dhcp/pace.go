@@ -1,0 +1,73 @@
+package dhcp
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A commit is shared by many leases, and its ACKs would all go out in the same
+// instant. A relay or a switch that gets a hundred back to back loses some, and
+// each that is lost costs its phone seconds. So beyond a handful they are spaced.
+const (
+	atOnce   = 8                     // ACKs that go out without a gap
+	ackEvery = 50 * time.Microsecond // between those that follow; 20,000 a second
+
+	shareDeadline = 500 * time.Millisecond
+)
+
+// pacer spaces what many goroutines send. The zero value is ready.
+type pacer struct {
+	mu   sync.Mutex
+	next time.Time // when the next would go out if there were no handful
+}
+
+// turn waits until the caller may send.
+func (p *pacer) turn() {
+	if d := p.take(time.Now()); d > 0 {
+		time.Sleep(d)
+	}
+}
+
+// take returns how long whoever comes now has to wait.
+func (p *pacer) take(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next.Before(now) {
+		p.next = now
+	}
+	wait := p.next.Sub(now) - atOnce*ackEvery
+	p.next = p.next.Add(ackEvery)
+	return wait
+}
+
+// deadlines gives each commit its time. A timer for each would cost as much as
+// building its ACK, so those that begin soon after each other share one, and the
+// later of them have a little less time.
+type deadlines struct {
+	mu     sync.Mutex
+	ctx    context.Context
+	cancel context.CancelFunc
+	until  time.Time // when the next begins
+}
+
+// within returns a context that ends commitTimeout from now, or up to
+// shareDeadline earlier.
+func (d *deadlines) within(parent context.Context) context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); d.ctx == nil || !now.Before(d.until) {
+		d.ctx, d.cancel = context.WithTimeout(parent, commitTimeout)
+		d.until = now.Add(shareDeadline)
+	}
+	return d.ctx
+}
+
+// end lets go of the newest; those before it end by themselves.
+func (d *deadlines) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cancel != nil {
+		d.cancel()
+	}
+}
