@@ -242,7 +242,7 @@ func (w *world) selecting(m mac.Addr, ip netip.Addr, mods ...mod) []sent {
 func (p *pacer) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.next = time.Time{}
+	p.at = time.Time{}
 }
 
 // dora gets an address by the four messages.

@@ -8,10 +8,10 @@ import (
 
 // A commit is shared by many leases, and its ACKs would all go out in the same
 // instant. A relay or a switch that gets a hundred back to back loses some, and
-// each that is lost costs its phone seconds. So beyond a handful they are spaced.
+// each that is lost costs its phone seconds. So they go out by the handful.
 const (
-	atOnce   = 8                     // ACKs that go out without a gap
-	ackEvery = 50 * time.Microsecond // between those that follow; 20,000 a second
+	handful      = 24 // ACKs that go out together
+	handfulEvery = time.Millisecond
 
 	shareDeadline = 500 * time.Millisecond
 )
@@ -19,7 +19,8 @@ const (
 // pacer spaces what many goroutines send. The zero value is ready.
 type pacer struct {
 	mu   sync.Mutex
-	next time.Time // when the next would go out if there were no handful
+	at   time.Time // when the newest handful goes out
+	left int       // how many still belong to it
 }
 
 // turn waits until the caller may send.
@@ -33,12 +34,14 @@ func (p *pacer) turn() {
 func (p *pacer) take(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.next.Before(now) {
-		p.next = now
+	switch {
+	case now.Sub(p.at) >= handfulEvery:
+		p.at, p.left = now, handful
+	case p.left == 0:
+		p.at, p.left = p.at.Add(handfulEvery), handful
 	}
-	wait := p.next.Sub(now) - atOnce*ackEvery
-	p.next = p.next.Add(ackEvery)
-	return wait
+	p.left--
+	return p.at.Sub(now)
 }
 
 // deadlines gives each commit its time. A timer for each would cost as much as
