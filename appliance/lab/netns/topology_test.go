@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,11 +169,12 @@ func (n *network) write(name, text string) string {
 
 // process is a running peer. Its output is kept and shown if the test fails.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	out  *output
-	done chan struct{}
-	err  error
+	name    string
+	cmd     *exec.Cmd
+	out     *output
+	stopped atomic.Bool // by us
+	done    chan struct{}
+	err     error
 }
 
 // output is what a process printed so far.
@@ -193,6 +195,28 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
+// forks is the thread that starts processes; it lives as long as the lab does.
+// The kernel sends Pdeathsig when the thread ends that forked (prctl(2),
+// PR_SET_PDEATHSIG), and a thread that was inside a namespace ends early,
+// whatever it did before for other tests.
+var forks = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+// fork starts a command that is killed when the lab ends, however that ends.
+func fork(cmd *exec.Cmd) error {
+	err := make(chan error)
+	forks() <- func() { err <- cmd.Start() }
+	return <-err
+}
+
 // start runs a command in a namespace until the test ends or stop is called.
 func (n *network) start(name, ns string, args ...string) *process {
 	n.t.Helper()
@@ -211,15 +235,19 @@ func (n *network) startWith(name, ns string, in *os.File, args ...string) *proce
 	}
 	// A group of its own, so that what it forks ends with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	if err := fork(p.cmd); err != nil {
 		n.t.Fatalf("%s: %v", name, err)
 	}
 	go func() { p.err = p.cmd.Wait(); close(p.done) }()
 	n.t.Cleanup(func() {
+		how := ""
+		if !p.alive() && !p.stopped.Load() {
+			how = fmt.Sprintf(", ended by itself (%v)", p.cmd.ProcessState)
+		}
 		p.stop(syscall.SIGTERM)
 		if n.t.Failed() {
 			text := p.out.String()
-			n.t.Logf("--- %s said (last part):\n%s", name, text[max(0, len(text)-6000):])
+			n.t.Logf("--- %s said (last part)%s:\n%s", name, how, text[max(0, len(text)-6000):])
 		}
 	})
 	return p
@@ -227,6 +255,7 @@ func (n *network) startWith(name, ns string, in *os.File, args ...string) *proce
 
 // stop sends a signal to the process and what it forked, and waits.
 func (p *process) stop(sig syscall.Signal) {
+	p.stopped.Store(true)
 	_ = syscall.Kill(-p.cmd.Process.Pid, sig)
 	select {
 	case <-p.done:
