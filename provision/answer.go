@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -17,8 +18,9 @@ import (
 // query is a request for a file, through any door.
 type query struct {
 	door            story.Proto
-	path            string // decoded
-	agent           string // User-Agent; empty by TFTP
+	path            string   // decoded
+	url             *url.URL // of HTTP, as it was asked for
+	agent           string   // User-Agent; empty by TFTP
 	ifModifiedSince string
 	ranges          string // Range
 	ifNoneMatch     string

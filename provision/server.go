@@ -212,7 +212,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	q := query{
-		door: door(r), certified: s.certified(r), path: r.URL.Path, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"), ifModifiedSince: r.Header.Get("If-Modified-Since"), ranges: r.Header.Get("Range"),
+		door: door(r), certified: s.certified(r), path: r.URL.Path, url: r.URL, agent: r.UserAgent(), ifNoneMatch: r.Header.Get("If-None-Match"), ifModifiedSince: r.Header.Get("If-Modified-Since"), ranges: r.Header.Get("Range"),
 		head: r.Method == http.MethodHead, conn: r.Context().Value(connKey{}), local: localAddr(r), remote: remoteAddr(r), since: s.now(),
 	}
 	if ok, note := s.take(q.remote); !ok {

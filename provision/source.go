@@ -88,9 +88,16 @@ func NewUpstream(base *url.URL) *Upstream {
 
 var errUpstreamSize = errors.New("the file is too large")
 
-// fetch asks for the same path with the same User-Agent as the phone did.
-func (u *Upstream) fetch(ctx context.Context, q query, name string) (reply, error) {
-	target := u.base.JoinPath(name)
+// fetch asks for the same path, with the same query and User-Agent, as the
+// phone did.
+func (u *Upstream) fetch(ctx context.Context, q query) (reply, error) {
+	asked := q.url
+	if asked == nil { // by TFTP, which has names only
+		asked = &url.URL{Path: q.path}
+	}
+	// As it was escaped, for JoinPath takes the escapes away.
+	target := u.base.JoinPath(strings.TrimLeft(asked.EscapedPath(), "/"))
+	target.RawQuery = asked.RawQuery
 	method := http.MethodGet
 	if q.head {
 		method = http.MethodHead
@@ -158,7 +165,7 @@ func (s *Server) relay(ctx context.Context, q query, up *Upstream, src Source) r
 	if t.found {
 		s.enlist(ctx, q, t)
 	}
-	r, err := up.fetch(ctx, q, strings.TrimLeft(q.path, "/"))
+	r, err := up.fetch(ctx, q)
 	args := story.Args{File: printable(q.path), Via: string(q.door), Evidence: t.evidence, URL: up.base.Host}
 	if err != nil {
 		s.log.Warn("upstream", "component", "provision", "mac", t.who, "err", err)
@@ -174,14 +181,39 @@ func (s *Server) relay(ctx context.Context, q query, up *Upstream, src Source) r
 	}
 	args.Status, args.Bytes = r.status, int64(len(r.body))
 	s.tell(t.who, q, story.Relayed, args)
-	if t.found && t.match.file.Role == RolePhone && (r.status == http.StatusOK && !q.head || r.status == http.StatusNotModified) {
-		r.delivered = func() { s.cfg.Delivered(t.who, q.since) }
+	if q.head {
+		return r
 	}
+	personal := t.found && t.match.file.Role == RolePhone
+	secret := personal && r.status == http.StatusNotModified
 	if r.status == http.StatusOK {
-		s.windows.Home(t.who, q.remote)
-		s.copyFor(ctx, t.who, name, r.body)
+		text, found := masked(r.body)
+		secret = personal || found
+		s.copyFor(ctx, t.who, name, text)
+	}
+	if secret {
+		s.spend(q, t, &r, personal)
 	}
 	return r
+}
+
+// spend holds what was fetched to the rule of what is made here: a file with a
+// secret goes out once through a window, and makes the phone at home where it
+// asked. Which names other services give such a file is not known in full, so
+// what is in it decides.
+func (s *Server) spend(q query, t sight, r *reply, personal bool) {
+	lasting := t.evidence != mac.ApprovedOnce
+	if lasting {
+		s.windows.Home(t.who, q.remote)
+	}
+	r.delivered = func() {
+		if lasting { // who is no home there would be shut out of its next file
+			s.windows.Used(t.who, q.remote)
+		}
+		if personal {
+			s.cfg.Delivered(t.who, q.since)
+		}
+	}
 }
 
 // vendorOf is whose phone asks.
@@ -206,13 +238,23 @@ func plainCause(err error) string {
 }
 
 // copyFor keeps what a phone was given, without its secrets, for diagnosis.
-func (s *Server) copyFor(ctx context.Context, m mac.Addr, name string, body []byte) {
-	if s.cfg.Uploads == nil || len(body) > uploadLimit {
+func (s *Server) copyFor(ctx context.Context, m mac.Addr, name string, masked []byte) {
+	if s.cfg.Uploads == nil || len(masked) > uploadLimit {
 		return
 	}
-	if err := s.cfg.Uploads.Keep(ctx, m, printable("upstream-"+path.Base(name)), Mask(body)); err != nil {
+	if err := s.cfg.Uploads.Keep(ctx, m, printable("upstream-"+path.Base(name)), masked); err != nil {
 		s.log.Warn("copy not kept", "component", "provision", "mac", m, "err", err)
 	}
+}
+
+// masked is a file without its secrets, and whether it has any. What can't be
+// read, because it is encrypted or too long to be looked through, may have.
+func masked(body []byte) (text []byte, found bool) {
+	if len(body) > uploadLimit {
+		return []byte(fmt.Sprintf("(%d bytes)\n", len(body))), true
+	}
+	text = Mask(body)
+	return text, !bytes.Equal(text, body)
 }
 
 // secretValues are where configurations of the known dialects hold a secret:

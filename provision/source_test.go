@@ -1,14 +1,18 @@
 package provision
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"patchbay/dhcp/mac"
 )
 
 func TestParseUpstream(t *testing.T) {
@@ -143,4 +147,137 @@ func FuzzMask(f *testing.F) {
 			t.Errorf("a secret after %q is not masked", text)
 		}
 	})
+}
+
+// vouched gives one kind of evidence for every address of the test's phones.
+type vouched struct {
+	people
+	as mac.Evidence
+}
+
+func (v vouched) Whois(ip netip.Addr) (mac.Addr, mac.Evidence) {
+	m, e := v.people.Whois(ip)
+	if e != mac.NoEvidence {
+		e = v.as
+	}
+	return m, e
+}
+
+// TestProxyWindow: what is fetched for a phone obeys the rule of what is made
+// here. A file with a secret goes out once through a window and makes the phone
+// at home; all else leaves the window as it was.
+func TestProxyWindow(t *testing.T) {
+	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		switch r.URL.Path {
+		case "/001565005301.cfg", "/lines.cfg":
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			fmt.Fprint(w, "account.1.password = geheim\n")
+		case "/bare/001565005301.cfg", "/y000000000108.cfg":
+			fmt.Fprint(w, "lang.gui = German\n")
+		case "/sealed.cfg":
+			_, _ = w.Write([]byte("Salted__\x00\x01"))
+		case "/long.cfg":
+			_, _ = w.Write(make([]byte, uploadLimit+1))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer far.Close()
+	for _, tc := range []struct {
+		name, method, path string
+		base, etag         string
+		as                 mac.Evidence
+		status             int
+		used, home         bool
+	}{
+		{"its own file", "GET", "/001565005301.cfg", "/", "", mac.OwnLease, 200, true, true},
+		{"its own file, without a secret that is known", "GET", "/001565005301.cfg", "/bare/", "", mac.OwnLease, 200, true, true},
+		{"its own file, which it has", "GET", "/001565005301.cfg", "/", `"1"`, mac.OwnLease, 304, true, true},
+		{"the headers of its own file", "HEAD", "/001565005301.cfg", "/", "", mac.OwnLease, 200, false, false},
+		{"its own file at an address that is approved for once", "GET", "/001565005301.cfg", "/", "", mac.ApprovedOnce, 200, false, false},
+		{"a name of another service with a secret", "GET", "/lines.cfg", "/", "", mac.OwnLease, 200, true, true},
+		{"what is encrypted", "GET", "/sealed.cfg", "/", "", mac.OwnLease, 200, true, true},
+		{"what is too long to look through", "GET", "/long.cfg", "/", "", mac.OwnLease, 200, true, true},
+		{"what all phones get", "GET", "/y000000000108.cfg", "/", "", mac.OwnLease, 200, false, false},
+		{"what does not exist there", "GET", "/nothing.cfg", "/", "", mac.OwnLease, 404, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRigWith(t, false, func(c *Config) {
+				c.Sources = NewSources(Source{Kind: SourceProxy, Upstream: far.URL + tc.base}, nil)
+			})
+			r.whois = vouched{homes, tc.as}
+			at := home(yealink)
+			w, req := httptest.NewRecorder(), httptest.NewRequest(tc.method, tc.path, nil)
+			req.RemoteAddr = netip.AddrPortFrom(at, 4000).String()
+			req.Header.Set("User-Agent", yealinkUA)
+			req.Header.Set("If-None-Match", tc.etag)
+			r.ServeHTTP(w, req)
+			if w.Code != tc.status {
+				t.Fatalf("%d, want %d", w.Code, tc.status)
+			}
+			if used := !r.windows.Allowed(yealink, at); used != tc.used {
+				t.Errorf("the window is used: %v, want %v", used, tc.used)
+			}
+			if is := r.windows.AtHome(yealink, at); is != tc.home {
+				t.Errorf("at home %v, want %v", is, tc.home)
+			}
+		})
+	}
+}
+
+// TestProxyOnce: the window that a phone has used is closed at another address,
+// which is not asked for upstream either; where it is at home it may fetch again.
+func TestProxyOnce(t *testing.T) {
+	var far cloud
+	server := httptest.NewServer(&far)
+	defer server.Close()
+	delivered := make(chan mac.Addr, 3)
+	r := newRigWith(t, true, func(c *Config) {
+		c.Sources = NewSources(Source{Kind: SourceProxy, Upstream: server.URL}, nil)
+		c.Delivered = func(m mac.Addr, _ time.Time) { delivered <- m }
+	})
+	away := netip.MustParseAddr("127.0.3.98")
+	r.whois = people{home(yealink): yealink, away: yealink}
+	for i, tc := range []struct {
+		from   netip.Addr
+		status int
+		asked  int // of the service, in all
+	}{{home(yealink), 200, 1}, {away, 404, 1}, {home(yealink), 200, 2}} {
+		got := r.ask(tc.from, http.MethodGet, "/001565005301.cfg", yealinkUA, nil)
+		far.mu.Lock()
+		asked := len(far.asked)
+		far.mu.Unlock()
+		if got.Status != tc.status || asked != tc.asked {
+			t.Errorf("fetch %d from %v: %d, asked %d times; want %d and %d", i+1, tc.from, got.Status, asked, tc.status, tc.asked)
+		}
+		if tc.status == http.StatusOK {
+			<-delivered
+		}
+	}
+}
+
+// TestProxyPath: the other service is asked for what the phone asked for, as it
+// was written, with its query.
+func TestProxyPath(t *testing.T) {
+	for asked, want := range map[string]string{
+		"/a%20b/x.cfg":             "/in/a%20b/x.cfg",
+		"/a%2525.cfg":              "/in/a%2525.cfg",
+		"/device/T0KEN/x.xml?m=1%": "/in/device/T0KEN/x.xml?m=1%",
+	} {
+		t.Run(asked, func(t *testing.T) {
+			var got string
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.RequestURI }))
+			defer server.Close()
+			r := newRigWith(t, true, func(c *Config) {
+				c.Sources = NewSources(Source{Kind: SourceProxy, Upstream: server.URL + "/in/"}, nil)
+			})
+			if answer := r.get(yealink, asked, yealinkUA); answer.Status != 200 || got != want {
+				t.Errorf("%d, asked for %q, want %q", answer.Status, got, want)
+			}
+		})
+	}
 }

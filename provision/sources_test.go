@@ -83,6 +83,14 @@ func TestInsertOutbound(t *testing.T) {
 		name, vendor, body string
 		want               []string // empty: as it came
 	}{
+		{"yealink", "yealink", "#!version:1.0.0.1\naccount.1.user_name = anna\naccount.1.outbound_proxy_enable=0\naccount.2.user_name =\naccount.3.auth_name = bea\naccount.3.outbound_proxy.1.address = far.example.com\naccount.3.outbound_proxy.1.port = 5061\n", []string{
+			"#!version:1.0.0.1\n", "account.1.outbound_proxy_enable=1\n", "account.1.outbound_proxy.1.address = sbc.example.com\n", "account.1.outbound_proxy.1.port = 5060\n",
+			"account.3.outbound_proxy_enable = 1\n", "account.3.outbound_proxy.1.address = sbc.example.com\n", "account.3.outbound_proxy.1.port = 5060\n",
+		}},
+		{"yealink with the ends of lines of Windows", "yealink", "account.1.user_name = anna\r\naccount.1.password = geheim\r\n", []string{"account.1.password = geheim\r\n", "account.1.outbound_proxy.1.address = sbc.example.com\n"}},
+		{"poly with an address that stands there", "poly", `<PHONE_CONFIG><reg reg.1.auth.userId="a" reg.1.outboundProxy.address="far" reg.1.outboundProxy.port="5061"/></PHONE_CONFIG>`, []string{`reg.1.outboundProxy.address="sbc.example.com"`, `reg.1.outboundProxy.port="5060"`}},
+		{"cisco with an address that stands there", "cisco-mpp", "<flat-profile><User_ID_1_>anna</User_ID_1_><Outbound_Proxy_1_ ua=\"na\">far</Outbound_Proxy_1_><Use_Outbound_Proxy_1_>No</Use_Outbound_Proxy_1_></flat-profile>", []string{`<Outbound_Proxy_1_ ua="na">sbc.example.com:5060</Outbound_Proxy_1_>`, "<Use_Outbound_Proxy_1_>Yes</Use_Outbound_Proxy_1_>"}},
+		{"audiocodes with an address that stands there", "audiocodes", "voip/line/0/enabled=1\nvoip/signalling/sip/sip_outbound_proxy/enabled=0\nvoip/signalling/sip/sip_outbound_proxy/addr=far", []string{"sip_outbound_proxy/enabled=1\n", "sip_outbound_proxy/addr=sbc.example.com\n", "sip_outbound_proxy/port=5060\n"}},
 		{"poly", "poly", `<PHONE_CONFIG><reg reg.1.address="a@x" reg.2.address="" reg.1.outboundProxy.address=""/></PHONE_CONFIG>`, []string{`reg.1.outboundProxy.address="sbc.example.com"`, `reg.1.outboundProxy.port="5060"`}},
 		{"cisco", "cisco-mpp", "<device><User_ID_1_ ua=\"na\">anna</User_ID_1_><User_ID_2_></User_ID_2_></device>", []string{"<Outbound_Proxy_1_>sbc.example.com:5060</Outbound_Proxy_1_>", "<Use_Outbound_Proxy_1_>Yes</Use_Outbound_Proxy_1_>"}},
 		{"audiocodes", "audiocodes", "voip/line/0/enabled=1\n", []string{"voip/signalling/sip/sip_outbound_proxy/addr=sbc.example.com\n"}},
@@ -101,8 +109,11 @@ func TestInsertOutbound(t *testing.T) {
 			if done != (len(tc.want) > 0) || !done && string(got) != tc.body {
 				t.Errorf("done %v:\n%s", done, got)
 			}
-			if strings.Contains(string(got), "_2_>sbc") || strings.Contains(string(got), "reg.2.outbound") {
+			if strings.Contains(string(got), "_2_>sbc") || strings.Contains(string(got), "reg.2.outbound") || strings.Contains(string(got), "account.2.outbound") {
 				t.Errorf("an account that is off has a proxy:\n%s", got)
+			}
+			if strings.Contains(string(got), "far") {
+				t.Errorf("the proxy that stood there is left:\n%s", got)
 			}
 		})
 	}
