@@ -44,6 +44,20 @@ func (d dialing) Grandstream() string {
 	return "{ " + strings.Join(append(d.All(), `**x+`, `*x+`, `*xx*x+`, `#x+`, `\+x+`, "x+"), " | ") + " }"
 }
 
+// AudioCodes is a digit map of 4xxHD: what one of the patterns matches goes out
+// at once, the rest after the timer (administrator manual LTRT-11950, digit_map
+// and number_rules). Patterns beyond the length that is documented wait too.
+func (d dialing) AudioCodes() string {
+	const most = 256
+	text := ""
+	for _, n := range d.All() {
+		if longer := strings.TrimPrefix(text+";"+n, ";"); len(longer) <= most {
+			text = longer
+		}
+	}
+	return text
+}
+
 // Snom is a dial plan string: what the expression matches is dialled at once
 // (flag d) at the registrar (\d).
 func (d dialing) Snom() string {

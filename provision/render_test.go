@@ -331,6 +331,10 @@ func TestDigitMaps(t *testing.T) {
 		"Grandstream": {d.Grandstream(), `{ 112 | 110 | *43 | *56 | **x+ | *x+ | *xx*x+ | #x+ | \+x+ | x+ }`},
 		"snom":        {d.Snom(), `|^(112|110|\*43|\*56)$|sip:\1@\d|d`},
 		"snom, none":  {dialing{}.Snom(), ""},
+
+		"AudioCodes":       {d.AudioCodes(), "112;110;*43;*56"},
+		"AudioCodes, none": {dialing{}.AudioCodes(), ""},
+		"AudioCodes, many": {dialing{Emergency: []string{"112"}, Codes: slices.Repeat([]string{"*234567890123"}, 30)}.AudioCodes(), "112" + strings.Repeat(";*234567890123", 18)},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: %s, want %s", vendor, tc.got, tc.want)

@@ -87,6 +87,16 @@ type accountView struct {
 // Emergency and Codes shorten what templates write.
 func (v view) Emergency() []string { return v.Dial.Emergency }
 
+// PagingLeft are the groups, up to most, that are not in use: phones that are
+// not told so go on listening to what was there before.
+func (v view) PagingLeft(most int) []int {
+	var left []int
+	for n := len(v.Paging) + 1; n <= most; n++ {
+		left = append(left, n)
+	}
+	return left
+}
+
 // newView checks the values of a phone and a site and puts them in order.
 func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf func(string) (clock, error)) (view, bool, error) {
 	if !site.Server.IsValid() || site.SIPPort == 0 {
