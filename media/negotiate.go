@@ -142,6 +142,21 @@ func (a *Audio) Chosen(ours Crypto) (Crypto, bool) {
 	return Crypto{}, false
 }
 
+// mismatch says in words why no key of a belongs to ours. Keys stay out of it.
+func (a *Audio) mismatch(ours Crypto) string {
+	switch {
+	case len(a.Cryptos) == 0 && !a.Secure():
+		return "the other side wants plain RTP"
+	case len(a.Cryptos) == 0:
+		return "the other side gives no key that can be used"
+	}
+	var got []string
+	for _, c := range a.Cryptos[:min(8, len(a.Cryptos))] {
+		got = append(got, fmt.Sprintf("%d %.40s", c.Tag, c.Suite))
+	}
+	return fmt.Sprintf("ours is %d %s, the other side's %s", ours.Tag, ours.Suite, strings.Join(got, ", "))
+}
+
 // answerable checks that an answer with our key (nil for plain) fits offer a.
 func (a *Audio) answerable(key *Crypto) error {
 	switch {

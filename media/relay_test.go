@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -375,17 +376,22 @@ func TestApply(t *testing.T) {
 			name          string
 			local, remote *SDP
 			err           error
+			words         string
 		}{
-			{"no key in the answer", toGateway, describe(gw, "RTP/AVP", "96"), ErrNoCommonCrypto},
-			{"key under another tag", toGateway, describe(gw, "RTP/SAVP", "96", "a=crypto:2"+theirs.String()[1:]), ErrNoCommonCrypto},
-			{"a key that we did not offer", toPhone, answer, ErrNoCommonCrypto},
-			{"audio refused", toGateway, parse(t, sdp("v=0", "m=audio 0 RTP/SAVP 0")), ErrNoCommonCodec},
-			{"no audio", toGateway, parse(t, sdp("v=0", "m=image 4 udptl t38")), ErrNoCommonCodec},
+			{"no key in the answer", toGateway, describe(gw, "RTP/AVP", "96"), ErrNoCommonCrypto, "the other side wants plain RTP"},
+			{"no key although it says SRTP", toGateway, describe(gw, "RTP/SAVP", "96", "a=crypto:1 F8_128_HMAC_SHA1_80 inline:x"), ErrNoCommonCrypto, "no key that can be used"},
+			{
+				"key under another tag", toGateway, describe(gw, "RTP/SAVP", "96", "a=crypto:2"+theirs.String()[1:]), ErrNoCommonCrypto,
+				"ours is 1 " + SuiteSHA1_80 + ", the other side's 2 " + SuiteSHA1_80,
+			},
+			{"a key that we did not offer", toPhone, answer, ErrNoCommonCrypto, "it demands SRTP"},
+			{"audio refused", toGateway, parse(t, sdp("v=0", "m=audio 0 RTP/SAVP 0")), ErrNoCommonCodec, "no audio stream"},
+			{"no audio", toGateway, parse(t, sdp("v=0", "m=image 4 udptl t38")), ErrNoCommonCodec, "no audio stream"},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				before := b.Stats().Remote
-				if err := b.Apply(tt.local, tt.remote); !errors.Is(err, tt.err) {
-					t.Errorf("error = %v, want %v", err, tt.err)
+				if err := b.Apply(tt.local, tt.remote); !errors.Is(err, tt.err) || !strings.HasSuffix(err.Error(), tt.words) {
+					t.Errorf("error = %v, want %v: %s", err, tt.err, tt.words)
 				}
 				if b.Stats().Remote != before {
 					t.Error("something was changed all the same")

@@ -215,7 +215,7 @@ func (s *Stream) Apply(local, remote *SDP) error {
 		own := ours.Cryptos[0]
 		their, ok := theirs.Chosen(own)
 		if !ok {
-			return fmt.Errorf("apply descriptions of %s: %w: no key for tag %d", s.cfg.Name, ErrNoCommonCrypto, own.Tag)
+			return fmt.Errorf("apply descriptions of %s: %w: %s", s.cfg.Name, ErrNoCommonCrypto, theirs.mismatch(own))
 		}
 		send, recv = &own, &their
 	} else if theirs.Secure() {
