@@ -16,7 +16,7 @@ const (
 
 // direct says whether the side was told to talk to the other phone itself.
 func (l *leg) direct() bool {
-	if l == nil || l.sent == nil {
+	if l == nil || l.gateway || l.sent == nil {
 		return false
 	}
 	a, ok := l.sent.Audio()

@@ -140,13 +140,17 @@ func (l *leg) answer(offer, peer *media.SDP) (*media.SDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	at.Crypto = key
+	if at.Crypto = key; key != nil {
+		l.key = key
+	}
 	return l.versioned(func(a media.Anchor) (*media.SDP, error) { return media.Answer(offer, peer, a) }, at)
 }
 
 // answerKey is our key for an answer to this offer: that of before under the
 // offer's tag, so that a re-INVITE does not begin a new context, else a new
-// one. Nil is plain RTP, which the gateway never gets.
+// one. Nil is plain RTP, which the gateway never gets. The leg keeps its key
+// until there is an answer: an offer that is refused changes nothing (RFC 3261
+// §14.1).
 func (l *leg) answerKey(offer *media.SDP) (*media.Crypto, error) {
 	a, ok := offer.Audio()
 	if !ok {
@@ -162,15 +166,13 @@ func (l *leg) answerKey(offer *media.SDP) (*media.Crypto, error) {
 	if l.key != nil && l.key.Suite == pick.Suite {
 		key := *l.key
 		key.Tag = pick.Tag
-		l.key = &key
-		return l.key, nil
+		return &key, nil
 	}
 	key, err := media.NewCrypto(pick.Tag, pick.Suite)
 	if err != nil {
 		return nil, err
 	}
-	l.key = &key
-	return l.key, nil
+	return &key, nil
 }
 
 // secure says whether this leg agreed to SRTP before.
@@ -217,6 +219,9 @@ func (l *leg) repeats(offer *media.SDP) bool {
 	}
 	ours, ok := l.sent.Audio()
 	theirs, ok2 := offer.Audio()
+	if ok && l.gateway && ours.Addr != l.at.Addr { // we were elsewhere then
+		return false
+	}
 	if !ok || !ok2 || len(ours.Cryptos) == 0 {
 		return ok && ok2
 	}

@@ -45,5 +45,6 @@ func (x *exchange) answeredFax(theirs *media.SDP) ([]byte, error) {
 // backToAudio offers audio to a side that said yes to the change to a fax but
 // took none: it has no media any more, while the other side has.
 func (c *call) backToAudio(l *leg) {
-	c.tellAgain(l, readdressed(l.sent.Bytes(), l.at.Addr.String(), &l.at))
+	l.at.Version++
+	c.tellAgain(l, readdressed(l.sent.Bytes(), l.at.Addr.String(), l.at.Version, nil))
 }

@@ -1,12 +1,14 @@
 package sipedge
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,101 @@ func TestCallMovesToNewConnection(t *testing.T) {
 	rig.ended(1)
 }
 
+// TestCallMovesToNewAddress: with another address of its own the box tells the
+// gateway another key (RFC 4568 §7.1.4), each time; and whatever it offers from
+// then on names that address.
+func TestCallMovesToNewAddress(t *testing.T) {
+	rig := upRig(t)
+	public := func(address string) {
+		u := rig.uplink.present()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.cfg.Public = netip.MustParseAddr(address)
+	}
+	public("192.0.2.1")
+	audio := newSecureAudio(t, rig.gw)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	out := one.dial("0301112223", one.sdp(""))
+	in := rig.gw.take()
+	first := audioOf(t, in.taken.Body())
+	in.answer(audio.sdp(1))
+	box := audioOf(t, out.connected().Body()).RTP()
+	keys := []media.Crypto{first.Cryptos[0]}
+	for _, address := range []string{"192.0.2.2", "192.0.2.3", "192.0.2.1"} {
+		_, flow, _ := rig.uplink.State()
+		public(address)
+		rig.gw.hangup()
+		until(t, "new connection", func() bool { up, now, _ := rig.uplink.State(); return up && now > flow })
+		again := rig.gw.request(sip.INVITE)
+		got := audioOf(t, again.Body())
+		if got.Addr.String() != address || got.Port != first.Port {
+			t.Errorf("told %s, want %s port %d", got.RTP(), address, first.Port)
+		}
+		if len(got.Cryptos) != 1 || slices.ContainsFunc(keys, got.Cryptos[0].Equal) || got.Cryptos[0].Tag != 1 {
+			t.Fatalf("no key of its own at %s:\n%s", address, again.Body())
+		}
+		keys = append(keys, got.Cryptos[0])
+		audio.meet(t, audio.sdp(1), bytes.ReplaceAll(again.Body(), []byte(address), []byte("127.0.0.1"))) // where it comes from here
+		rig.gw.send(rig.gw.reply(again, 200, "OK", "", audio.sdp(1)))
+		rig.gw.request(sip.ACK)
+		hears(t, one.rtp, box, rig.gw.rtp, "from "+address)
+
+		out.request(sip.INVITE, one.sdp("sendonly"))
+		hold := rig.gw.request(sip.INVITE)
+		if held := audioOf(t, hold.Body()); held.RTP() != got.RTP() || !held.Cryptos[0].Equal(got.Cryptos[0]) {
+			t.Errorf("held with %s, moved to %s; or with another key", held.RTP(), got.RTP())
+		}
+		rig.gw.send(rig.gw.reply(hold, 200, "OK", "", audio.sdp(1)))
+		rig.gw.request(sip.ACK)
+		out.established(one.response(200, sip.INVITE))
+		out.ack("")
+		out.request(sip.INVITE, one.sdp(""))
+		rig.gw.send(rig.gw.reply(rig.gw.request(sip.INVITE), 200, "OK", "", audio.sdp(1)))
+		rig.gw.request(sip.ACK)
+		out.established(one.response(200, sip.INVITE))
+		out.ack("")
+	}
+	in.hangUp()
+	one.send(one.reply(one.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
+// TestRefusedOfferChangesNoKey: a change that comes to nothing leaves the keys
+// as they were (RFC 3261 §14.1).
+func TestRefusedOfferChangesNoKey(t *testing.T) {
+	rig := upRig(t)
+	audio := newSecureAudio(t, rig.gw)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	out := one.dial("0301112223", one.sdp(""))
+	in := rig.gw.take()
+	before := audioOf(t, in.taken.Body()).Cryptos[0]
+	in.answer(audio.sdp(1))
+	out.connected()
+
+	strong, err := media.NewCrypto(1, media.SuiteAES256GCM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	re := in.request(sip.INVITE, strings.Replace(audio.sdp(2), "a=crypto:", "a=crypto:"+strong.String()+"\r\na=crypto:", 1))
+	asked := one.request(sip.INVITE)
+	one.send(one.reply(asked, 488, "Not Acceptable Here", "", ""))
+	one.request(sip.ACK)
+	rig.gw.ackRefusal(re, rig.gw.response(488, sip.INVITE))
+
+	out.request(sip.INVITE, one.sdp("sendonly"))
+	hold := rig.gw.request(sip.INVITE)
+	if now := audioOf(t, hold.Body()).Cryptos; len(now) != 1 || !now[0].Equal(before) {
+		t.Errorf("offered another key than before:\n%s", hold.Body())
+	}
+	rig.gw.send(rig.gw.reply(hold, 200, "OK", "", audio.sdp(1)))
+	rig.gw.request(sip.ACK)
+	out.established(one.response(200, sip.INVITE))
+	out.ack("")
+	out.hangUp()
+	rig.gw.send(rig.gw.reply(rig.gw.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
 // TestGatewayLostCall: a gateway that knows nothing of the call ends it.
 func TestGatewayLostCall(t *testing.T) {
 	rig := upRig(t)
@@ -147,10 +244,12 @@ func TestCallIsTakenOver(t *testing.T) {
 		t.Errorf("not a dialog of its own:\n%s", again.taken)
 	}
 	secret(t, again.taken)
-	// The media is that of before: the same key, the same place.
-	if was, now := audioOf(t, in.taken.Body()), audioOf(t, again.taken.Body()); was.RTP() != now.RTP() || !was.Cryptos[0].Equal(now.Cryptos[0]) {
-		t.Errorf("other media:\n%s\n%s", in.taken.Body(), again.taken.Body())
+	// It is the place of before. Who is asked by another server begins with
+	// fresh contexts, and so needs a fresh key.
+	if was, now := audioOf(t, in.taken.Body()), audioOf(t, again.taken.Body()); was.RTP() != now.RTP() || was.Cryptos[0].Equal(now.Cryptos[0]) {
+		t.Errorf("another place, or the key of before:\n%s\n%s", in.taken.Body(), again.taken.Body())
 	}
+	audio.meet(t, audio.sdp(1), again.taken.Body())
 	again.answer(audio.sdp(1))
 	hears(t, one.rtp, box, rig.gw.rtp, "after")
 	second.send(again.build(sip.BYE, 101, ""))
@@ -304,10 +403,21 @@ func TestToken(t *testing.T) {
 }
 
 func TestReaddressed(t *testing.T) {
-	at := media.Anchor{Addr: netip.MustParseAddr("192.0.2.1"), Version: 3}
-	in := "v=0\r\no=- 7 3 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:4001 IN IP4 192.0.2.1\r\n"
-	want := "v=0\r\no=- 7 4 IN IP4 198.51.100.9\r\ns=-\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:4001 IN IP4 198.51.100.9\r\n"
-	if got := string(readdressed([]byte(in), "198.51.100.9", &at)); got != want || at.Version != 4 {
-		t.Errorf("version %d:\n%s", at.Version, got)
+	old, err := media.NewCrypto(3, media.SuiteSHA1_80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := media.NewCrypto(3, media.SuiteSHA1_80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(version int, address string, key media.Crypto) string {
+		return fmt.Sprintf("v=0\r\no=- 7 %[1]d IN IP4 %[2]s\r\ns=-\r\nc=IN IP4 %[2]s\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\na=crypto:%[3]s\r\na=sendonly\r\n", version, address, key)
+	}
+	if got, want := string(readdressed([]byte(text(3, "192.0.2.1", old)), "198.51.100.9", 4, &fresh)), text(4, "198.51.100.9", fresh); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got, want := string(readdressed([]byte(text(3, "192.0.2.1", old)), "192.0.2.1", 4, nil)), text(4, "192.0.2.1", old); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -225,6 +225,9 @@ func (c *call) refreshed(l *leg, res *sip.Response, sent *sip.Request, err error
 			if ackErr := l.acknowledge(sent.CSeq().SeqNo, nil); ackErr != nil {
 				c.log.Debug("acknowledge", "leg", l.who(), "err", ackErr)
 			}
+			if !l.direct() && !l.sent.Fax() {
+				c.remoteMoved(l, sent.Body(), res)
+			}
 		}
 	case l.timer.tooSmall(res):
 		l.timer.interval = l.timer.least

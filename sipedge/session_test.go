@@ -133,3 +133,33 @@ func TestSessionRefresh(t *testing.T) {
 		})
 	}
 }
+
+// TestRefreshBringsKey: who answers a refresh of ours may change its address and
+// key with it (RFC 3264 §8, RFC 4568 §7.1.4).
+func TestRefreshBringsKey(t *testing.T) {
+	t.Parallel()
+	rig := upRig(t, func(c *callTimes) { c.watch = 20 * time.Millisecond })
+	audio, other := newSecureAudio(t, rig.gw), newSecureAudio(t, rig.gw)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	out := one.dial("0301112223", one.sdp(""))
+	in := rig.gw.take()
+	audio.meet(t, audio.sdp(1), in.taken.Body())
+	ok := rig.gw.reply(in.taken, 200, "OK", in.tag(), audio.sdp(1))
+	ok.AppendHeader(sip.NewHeader("Session-Expires", "1;refresher=uac"))
+	rig.gw.send(ok)
+	rig.gw.request(sip.ACK)
+	box := audioOf(t, out.connected().Body()).RTP()
+	hears(t, one.rtp, box, rig.gw.rtp, "before")
+	hears(t, rig.gw.rtp, audio.ear(), one.rtp, "before")
+
+	re := rig.gw.request(sip.INVITE)
+	other.meet(t, other.sdp(1), re.Body())
+	res := rig.gw.reply(re, 200, "OK", "", other.sdp(1))
+	res.AppendHeader(sip.NewHeader("Session-Expires", "3600;refresher=uac"))
+	rig.gw.send(res)
+	rig.gw.request(sip.ACK)
+	hears(t, rig.gw.rtp, other.ear(), one.rtp, "after")
+	out.hangUp()
+	rig.gw.send(rig.gw.reply(rig.gw.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}

@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"context"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -85,11 +86,34 @@ func (c *call) moveLater(try int) {
 // tellMoved sends the description that holds again, with the new address.
 func (c *call) tellMoved(l *leg) {
 	body := l.sent.Bytes()
-	if at := c.s.mediaAddress(l); at != "" {
-		body = readdressed(body, at, &l.at)
+	now := c.s.uplink.MediaAddress()
+	if told, ok := l.sent.Audio(); ok && now.IsValid() && now != told.Addr {
+		var err error
+		if body, err = l.afresh(now); err != nil {
+			c.log.Warn("call not moved", "leg", l.who(), "err", err)
+			return
+		}
 	}
 	c.log.Info("call moves to the new connection", "leg", l.who())
 	c.tellAgain(l, body)
+}
+
+// afresh makes the description that holds one for media at an address, with a
+// key of its own: who is told of another address, or never heard of the call,
+// can't know the roll-over counters of the old key and begins at zero (RFC 4568
+// §7.1.4). Offers and answers after it name that address and key too, even
+// where this one is refused.
+func (l *leg) afresh(at netip.Addr) ([]byte, error) {
+	l.at.Addr = at
+	l.at.Version++ // RFC 3264 §8
+	if told, ok := l.sent.Audio(); ok && len(told.Cryptos) > 0 {
+		key, err := media.NewCrypto(told.Cryptos[0].Tag, told.Cryptos[0].Suite)
+		if err != nil {
+			return nil, err
+		}
+		l.key = &key
+	}
+	return readdressed(l.sent.Bytes(), at.String(), l.at.Version, l.key), nil
 }
 
 // tellAgain sends a description that holds already.
@@ -115,7 +139,7 @@ func (c *call) isMoved(l *leg, body []byte, res *sip.Response, sent *sip.Request
 		l.retarget(res.Contact(), l.target)
 		l.timer.granted(res)
 		c.remoteMoved(l, body, res)
-	case res.StatusCode >= 400 && res.StatusCode != 488 && res.StatusCode != 491 && c.takeOver(l, body):
+	case res.StatusCode >= 400 && res.StatusCode != 488 && res.StatusCode != 491 && c.takeOver(l):
 	case res.StatusCode == 481 || res.StatusCode == 408:
 		// The server knows nothing of the call (RFC 3261 §12.2.1.2).
 		l.ended = true
@@ -123,7 +147,8 @@ func (c *call) isMoved(l *leg, body []byte, res *sip.Response, sent *sip.Request
 	}
 }
 
-// remoteMoved follows the gateway's media, which may have moved too.
+// remoteMoved follows the peer's media, whose address and key its answer to a
+// description that we sent again may change too.
 func (c *call) remoteMoved(l *leg, body []byte, res *sip.Response) {
 	theirs, err := sdpOf(res)
 	if err != nil || theirs == nil {
@@ -137,35 +162,25 @@ func (c *call) remoteMoved(l *leg, body []byte, res *sip.Response) {
 		c.log.Info("media of the moved call", "err", err)
 		return
 	}
-	l.sent = mine
+	l.sent, l.theirs = mine, theirs
 	l.lastSent = body
 }
 
-// mediaAddress is the address that the gateway is told for a leg's media, if
-// it is another one than before.
-func (s *Server) mediaAddress(l *leg) string {
-	now := s.uplink.MediaAddress()
-	if !now.IsValid() || now == l.at.Addr {
-		return ""
-	}
-	return now.String()
-}
-
-// readdressed puts another address into a description of ours, and counts its
-// version up (RFC 3264 §8).
-func readdressed(body []byte, address string, at *media.Anchor) []byte {
-	old := at.Addr.String()
-	at.Version++
+// readdressed puts an address, a version (RFC 3264 §8) and a key into a
+// description of ours. Nil leaves the key that is there.
+func readdressed(body []byte, address string, version uint64, key *media.Crypto) []byte {
 	var out strings.Builder
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(body), "\r\n"), "\r\n") {
 		fields := strings.Split(line, " ")
 		last := len(fields) - 1
 		switch {
 		case strings.HasPrefix(line, "o=") && last == 5:
-			fields[2] = strconv.FormatUint(at.Version, 10)
-			fallthrough
-		case strings.HasPrefix(line, "c=") && fields[last] == old, strings.HasPrefix(line, "a=rtcp:") && fields[last] == old:
+			fields[2] = strconv.FormatUint(version, 10)
 			fields[last] = address
+		case strings.HasPrefix(line, "c="):
+			fields[last] = address
+		case strings.HasPrefix(line, "a=crypto:") && key != nil:
+			fields = []string{"a=crypto:" + key.String()}
 		}
 		out.WriteString(strings.Join(fields, " ") + "\r\n")
 	}

@@ -11,8 +11,13 @@ import (
 // first. Who is behind the gateway knows the old dialog, and has this one take
 // its place without a sound. It is false where the peer never said that it
 // knows Replaces.
-func (c *call) takeOver(l *leg, body []byte) bool {
+func (c *call) takeOver(l *leg) bool {
 	if !l.replaces || c.transfer != nil || l.peerTag() == "" {
+		return false
+	}
+	body, err := l.afresh(l.at.Addr)
+	if err != nil {
+		c.log.Warn("call not taken over", "leg", l.who(), "err", err)
 		return false
 	}
 	next := &leg{
