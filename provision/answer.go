@@ -212,14 +212,20 @@ func (s *Server) made(t sight, local netip.Addr, p Phone, site *Site) (*made, er
 	if m := s.cache.find(key, p, site, edits); m != nil {
 		return m, nil
 	}
-	body, english, err := s.catalog.render(t.match.vendor, t.match.file, p, *site, t.lang)
+	file := *t.match.file
+	file.Digest = false // that of what was overridden is the phone's
+	body, english, err := s.catalog.render(t.match.vendor, &file, p, *site, t.lang)
 	if err != nil {
 		return nil, err
 	}
-	if !t.match.file.Digest { // a digest of what was overridden is not known here
-		if body, err = override(dialects[t.match.vendor.Name], body, values); err != nil {
-			return nil, err
-		}
+	if body, err = override(dialects[t.match.vendor.Name], body, values); errors.Is(err, ErrOverride) {
+		// A phone comes up without a setting rather than not at all.
+		s.log.Warn("settings left out", "component", "provision", "mac", p.MAC, "err", err)
+	} else if err != nil {
+		return nil, err
+	}
+	if t.match.file.Digest {
+		body = digest(body)
 	}
 	return s.cache.put(key, made{phone: p, site: site, edits: edits, body: body, english: english}, s.now()), nil
 }

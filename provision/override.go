@@ -51,23 +51,33 @@ const (
 	tight              // key=value
 	attributes         // <x key="value"/>
 	elements           // <key>value</key>
+	nested             // <a><b index="1"><c>value</c></b></a> for the key a.b.1.c
+	items              // <param name="key" value="value"/>
 )
 
 // dialects are the vendors whose files overrides can be written into.
 var dialects = map[string]dialect{
 	"yealink": lines, "algo": lines, "audiocodes": tight, "poly": attributes, "cisco-mpp": elements, "snom": elements, "grandstream": elements,
+	"fanvil": nested, "cyberdata": nested, "gigaset": items,
 }
 
-// overrideKey is what may stand as a key in every dialect; those of AudioCodes
-// are paths.
-var (
-	overrideKey  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,127}$`)
-	overridePath = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._/-]{0,127}$`)
-)
+// overrideKeys is what may stand as a key, by dialect; those of AudioCodes are
+// paths, and an N510 numbers in brackets.
+var overrideKeys = map[dialect]*regexp.Regexp{
+	lines: plainKey, attributes: plainKey, elements: plainKey,
+	tight:  regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._/-]{0,127}$`),
+	nested: regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_-]{0,63}\.(?:[0-9]{1,3}\.)?){0,7}[A-Za-z_][A-Za-z0-9_-]{0,63}$`),
+	items:  regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._\[\]-]{0,127}$`),
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,127}$`)
 
 // keptKeys are what the box sets itself, and what would lead a phone away from
 // it: device identity, servers, provisioning.
-var keptKeys = regexp.MustCompile(`(?i)passw|pwd|auth_name|auth\.userid|user_?name|user_?id|auth_id|sip_server|outbound|reg\.\d+\.(address|server)|proxy_|registrar|^proxy|profile_rule|provision|^prov\.|^sip\.(proxy|obproxy|bkproxy|u\d)|^(P34|P35|P36|P47|P48|P237|P192|P238|P2|firmware|update_policy)$|upgrade_?(rule|enable|server)|app_file_path|firmware\.url`)
+var keptKeys = regexp.MustCompile(`(?i)passw|pwd|pswd|auth_?name|auth\.userid|user_?name|user_?id|auth_?id|login_id|sip_?(backup)?_?server|outbound|reg\.\d+\.(address|server)|proxy_|registrar|^proxy|profile_rule|provision|^prov\.|^sip\.(proxy|obproxy|bkproxy|u\d)|^(P34|P35|P36|P47|P48|P237|P192|P238|P2|P196|P([456]0|1[78]0)[2456]|P7(47|3[456])|P9[68]7|P2[3-6]12|P4(0[69]|12)\d|firmware|update_policy)$|upgrade_?(rule|enable|server)|app_file_path|firmware\.url` +
+	`|^ap\.|^fwcheck\.|^ota\.|autoupdate|^web\.account|^sip\.line(\.\d+)?\.(phonenumber|enablereg|transport|(register|proxy|backup)[a-z]*)$` + // Fanvil
+	`|^sipprovider\.\d+\.(domain|transportprotocol|(proxy|reg|failover)server\w*)$|^hs\.\w+\.dect_ac$|sip_domain|data_server|_auto_update_|mac_address` + // Gigaset
+	`|^sipsettings\.(enablesip|registerwith\w*|remotesipport|siptransport)$`) // CyberData
 
 // NewOverrides takes what was stored, by scope.
 func NewOverrides(c *Catalog, stored map[string]Override) *Overrides {
@@ -92,10 +102,7 @@ func (c *Catalog) CheckOverride(scope string, values map[string]string, vendorOf
 	if len(values) > maxOverrides {
 		return fmt.Errorf("%d keys are more than %d: %w", len(values), maxOverrides, ErrOverride)
 	}
-	keys := overrideKey
-	if dialects[vendor] == tight {
-		keys = overridePath
-	}
+	keys := overrideKeys[dialects[vendor]]
 	var faults []error
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		value := values[key]
@@ -104,11 +111,39 @@ func (c *Catalog) CheckOverride(scope string, values map[string]string, vendorOf
 			faults = append(faults, fmt.Errorf("key %q: write it as the vendor does, without spaces: %w", key, ErrOverride))
 		case keptKeys.MatchString(key):
 			faults = append(faults, fmt.Errorf("key %s: the box sets it itself: %w", key, ErrOverride))
+		case c.holds(vendor, key):
+			faults = append(faults, fmt.Errorf("key %s: it is no setting, but holds some: %w", key, ErrOverride))
 		case len(value) > 1024 || safe(value) != nil || value == "%NULL%":
 			faults = append(faults, fmt.Errorf("key %s: the value is too long or has characters that can't stand in a configuration: %w", key, ErrOverride))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// holds reports whether a key leads to an element that has others inside. That
+// depends on the file, so a phone is made up that is told all that can be told.
+func (c *Catalog) holds(vendor, key string) bool {
+	if dialects[vendor] != nested {
+		return false
+	}
+	v := c.byName[vendor]
+	i := slices.IndexFunc(v.Files, func(f File) bool { return f.Role == RolePhone && f.Template != "" })
+	if i < 0 {
+		return false
+	}
+	here := netip.AddrFrom4([4]byte{192, 0, 2, 1}) // RFC 5737
+	body, _, err := c.render(v, &v.Files[i], Phone{
+		Accounts:      []Account{{Account: mac.Account{Slot: 1}, Username: "a", Password: "b"}},
+		AdminPassword: "a", UserPassword: "b", Image: Image{Path: "a.bin"}, Keys: []Key{{Kind: KeySpeed, Value: "1"}},
+	}, Site{
+		Server: here, Failover: here, NTP: here, HTTPPort: 80, SIPPort: 5060, TimeZone: "Europe/Berlin", Voicemail: "1", VLAN: 1, VoiceDSCP: 46,
+		Paging: []PagingGroup{{Group: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 255, 0, 1}), 5004)}},
+	}, "")
+	if err != nil {
+		return false
+	}
+	_, err = overrideNested(string(body), key, "")
+	return err != nil
 }
 
 // scopeVendor is whose keys a scope is written in.
@@ -198,14 +233,32 @@ func merged(scopes map[string]Override, vendor *Vendor, p Phone) map[string]stri
 
 // override writes settings into a rendered file: in the place of the line that
 // has the key, else at its end. A list of files, such as the master file of a
-// Poly, has no settings.
+// Poly, has no settings. Where the error wraps [ErrOverride] the file is whole
+// but for the settings that it names.
 func override(d dialect, body []byte, values map[string]string) ([]byte, error) {
 	text := string(body)
 	if len(values) == 0 || strings.Contains(text, "<APPLICATION") {
 		return body, nil
 	}
 	var rest []string
+	var faults []error
 	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if d == nested || d == items {
+			value, err := escapeXML(values[key])
+			if err != nil {
+				return nil, fmt.Errorf("override %s: %w", key, err)
+			}
+			write := overrideNested
+			if d == items {
+				write = overrideItem
+			}
+			if written, err := write(text, key, value); err != nil {
+				faults = append(faults, err)
+			} else {
+				text = written
+			}
+			continue
+		}
 		escape, format, place := escapeKV, "%s = %s\n", `(?m)^(`+regexp.QuoteMeta(key)+`[ \t]*=[ \t]*).*()$`
 		switch d {
 		case noDialect:
@@ -216,7 +269,7 @@ func override(d dialect, body []byte, values map[string]string) ([]byte, error) 
 			escape, format, place = escapeXML, "<%[1]s>%[2]s</%[1]s>\n", `(<`+regexp.QuoteMeta(key)+`(?:\s[^>]*)?>)[^<]*(</`+regexp.QuoteMeta(key)+`>)`
 		case tight:
 			format = "%s=%s\n"
-		case lines:
+		case lines, nested, items:
 		}
 		value, err := escape(values[key])
 		if err != nil {
@@ -228,6 +281,9 @@ func override(d dialect, body []byte, values map[string]string) ([]byte, error) 
 			continue
 		}
 		rest = append(rest, fmt.Sprintf(format, key, value))
+	}
+	if len(rest) == 0 {
+		return []byte(text), errors.Join(faults...)
 	}
 	added := strings.Join(rest, "")
 	if d == lines || d == tight {
@@ -241,7 +297,7 @@ func override(d dialect, body []byte, values map[string]string) ([]byte, error) 
 		end = strings.LastIndex(text, "</phone-settings>")
 	}
 	if end < 0 {
-		return nil, fmt.Errorf("override: the file has no end to write before: %w", ErrOverride)
+		return body, fmt.Errorf("override: the file has no end to write before: %w", ErrOverride)
 	}
 	return []byte(text[:end] + added + text[end:]), nil
 }

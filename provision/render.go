@@ -216,8 +216,13 @@ func (c *Catalog) render(v *Vendor, f *File, p Phone, site Site, lang string) (b
 		return nil, false, fmt.Errorf("render %s of %s: %w", name, v.Name, err)
 	}
 	if f.Digest {
-		sum := md5.Sum(b.Bytes())
-		return []byte(hex.EncodeToString(sum[:]) + "\n"), english, nil
+		return digest(b.Bytes()), english, nil
 	}
 	return b.Bytes(), english, nil
+}
+
+// digest is what a phone compares a file with, see [File].
+func digest(body []byte) []byte {
+	sum := md5.Sum(body)
+	return []byte(hex.EncodeToString(sum[:]) + "\n")
 }

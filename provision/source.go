@@ -262,7 +262,11 @@ func masked(body []byte) (text []byte, found bool) {
 var secretValues = []*regexp.Regexp{
 	regexp.MustCompile(`(?im)^([^=\r\n#]*(?:passw|secret|token|auth_?id|pin|credential|provision_?url|server\.url|\bpwd)[^=\r\n]*=[ \t]*)([^\r\n]+)`),
 	regexp.MustCompile(`(?i)(\b[\w.-]*(?:passw|secret|token|pwd|credential)[\w.-]*\s*=\s*")([^"]*)`),
-	regexp.MustCompile(`(?i)(<[\w.-]*(?:passw|secret|token|pwd|credential|profile_rule)[^>/]*>)([^<]+)`),
+	regexp.MustCompile(`(?i)(<[\w.-]*(?:passw|_pass|pswd|secret|token|pwd|credential|profile_rule)[^>/]*>)([^<]+)`),
+	// Grandstream: passwords of the page, and of accounts and ports.
+	regexp.MustCompile(`(<P(?:2|196|34|734|[456]06|1[78]06|50606|41[23]\d)>)([^<]+)`),
+	// Gigaset: the element is named by an attribute.
+	regexp.MustCompile(`(?i)(<(?:param|symb_item) (?:name|id)="[^"]*(?:passw|dect_ac)[^>]*? value=["'])([^\r\n>]*)`),
 	// Addresses carry tokens in their path.
 	regexp.MustCompile(`(?i)(https?://[^/\s"'<>]+/)([^\s"'<>]+)`),
 }

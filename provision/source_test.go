@@ -131,6 +131,20 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// TestMaskOfEachVendor: what is shown of a configuration holds no secret that we
+// put there ourselves.
+func TestMaskOfEachVendor(t *testing.T) {
+	c := catalog(t)
+	for _, g := range goldens {
+		shown := string(Mask(g.render(t, c)))
+		for _, secret := range []string{"Secret0", "Adm1nOfPhone", "Us3rOfPhone"} {
+			if i := strings.Index(shown, secret); i >= 0 {
+				t.Errorf("%s %s %s: %s", g.vendor, g.model, g.file, shown[max(0, i-60):min(len(shown), i+30)])
+			}
+		}
+	}
+}
+
 func FuzzMask(f *testing.F) {
 	for _, s := range []string{
 		"account.1.password = geheim\r\nx = y", `<reg reg.1.auth.password="geheim" a="b"/>`, "<Password_1_>geheim</Password_1_>", "https://h/geheim/x",
