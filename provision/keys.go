@@ -127,3 +127,61 @@ func (k Key) view(lang, pickUp string) (keyView, bool) {
 	v.Label = cmp.Or(label(k.Label), word, k.Value)
 	return v, keyNumber.MatchString(v.Value)
 }
+
+// keySheet is the keys of a page, or those beside the screen.
+type keySheet struct {
+	Index int // from 1
+	Side  bool
+	Keys  []keySpot
+}
+
+// keySpot is a key and where on its page it is. Line is the account that it
+// stands for; 0: it is none of those.
+type keySpot struct {
+	Index, Line int
+	keyView
+}
+
+// KeyPages are the keys of lines and then all others, in the places that the
+// model has for them.
+func (v view) KeyPages() []keySheet {
+	spots := make([]keySpot, 0, len(v.Accounts)+len(v.Keys))
+	if !v.model.CallKeys {
+		for i, a := range v.Accounts {
+			spots = append(spots, keySpot{i + 1, a.Slot, keyView{}})
+		}
+	}
+	for _, k := range v.Keys {
+		if !k.Page {
+			spots = append(spots, keySpot{k.Position, 0, k})
+		}
+	}
+	var pages []keySheet
+	for _, s := range spots {
+		page := keySheet{Index: 1, Side: s.Index <= v.model.SideKeys}
+		if !page.Side {
+			s.Index -= v.model.SideKeys
+			if n := v.model.PageKeys; n > 0 {
+				page.Index, s.Index = (s.Index-1)/n+1, (s.Index-1)%n+1
+			}
+		}
+		if last := len(pages) - 1; last < 0 || pages[last].Index != page.Index || pages[last].Side != page.Side {
+			pages = append(pages, page)
+		}
+		last := &pages[len(pages)-1]
+		last.Keys = append(last.Keys, s)
+	}
+	return pages
+}
+
+// LastKeyPage is how many pages there must be; 0: the phone has no pages, or
+// none has a key.
+func (v view) LastKeyPage() int {
+	last := 0
+	for _, p := range v.KeyPages() {
+		if !p.Side && v.model.PageKeys > 0 {
+			last = p.Index
+		}
+	}
+	return last
+}

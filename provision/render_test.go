@@ -105,6 +105,7 @@ var goldens = []golden{
 	{vendor: "grandstream", model: "HT802", file: "cfgec74d7005304.xml", accounts: 2, change: full},
 	{vendor: "grandstream", model: "HT814", file: "cfgec74d7005305.xml", accounts: 4, change: overTLS},
 	{vendor: "fanvil", model: "X5U-V2", file: "0c383e005301.cfg", lang: "es", accounts: 2, change: full},
+	{vendor: "fanvil", model: "i16SV", file: "0c383e005303.cfg", accounts: 1, change: full},
 	{vendor: "fanvil", model: "V64", file: "0c383e005302.cfg", lang: "ja", accounts: 1, change: american},
 	{vendor: "gigaset", model: "N870 IP PRO", file: "7c2f80005301.xml", lang: "de", accounts: 3, change: full},
 	{vendor: "gigaset", model: "N510 IP PRO", file: "7C2F80005302.xml", lang: "fr", accounts: 2, change: full},

@@ -142,6 +142,14 @@ type Model struct {
 	// Handsets: it is a DECT base, and each account belongs to the handset of
 	// its number.
 	Handsets bool `toml:"handsets"`
+	// SideKeys are the keys beside the screen, PageKeys those that a page of the
+	// others has; 0: none, and all on one page. A position counts
+	// through both.
+	SideKeys int `toml:"keys_side"`
+	PageKeys int `toml:"keys_page"`
+	// CallKeys: its keys call somebody, as those of a door phone do, and none
+	// stands for a line.
+	CallKeys bool `toml:"keys_call"`
 	// Templates replaces templates by role.
 	Templates map[Role]string `toml:"templates"`
 	// Languages replaces values of the vendor's, for web pages of old models
@@ -244,6 +252,9 @@ func (v *Vendor) compile() (faults []error) {
 		m.match = expr("model.match", "(?i)^(?:"+m.Match+")$")
 		if m.Accounts < 1 || m.Max < m.Accounts || m.Max > 255 {
 			bad("model %q: accounts and max are needed, 1 <= accounts <= max <= 255", m.Match)
+		}
+		if m.SideKeys < 0 || m.PageKeys < 0 || m.SideKeys > 0 && m.PageKeys == 0 {
+			bad("model %q: keys at the side need the number of those on a page", m.Match)
 		}
 	}
 	return append(faults, v.checkAsks()...)

@@ -66,6 +66,8 @@ type view struct {
 	Image                  string // address of the firmware; empty: no rule
 	ImagePath, ImageFolder string // the same below our address, and its folder
 	ImageVersion           string
+
+	model Model
 }
 
 // pagingView is a multicast group in a template.
@@ -132,7 +134,11 @@ func newView(v *Vendor, model Model, p Phone, site Site, lang string, clockOf fu
 	if site.Screens && v.Screen != "" {
 		keys = withScreens(keys, d.URL)
 	}
-	d.Keys = keyViews(keys, len(d.Accounts), spoken, site.PickUp)
+	lines := len(d.Accounts)
+	if model.CallKeys {
+		lines = 0
+	}
+	d.Keys, d.model = keyViews(keys, lines, spoken, site.PickUp), model
 	return d, english, nil
 }
 
