@@ -29,8 +29,9 @@ type branch struct {
 	visited []string
 	failed  bool // over, or given up
 	rang    bool
-	early   *media.SDP        // the last description in a provisional answer
-	rseq    map[string]uint32 // last RSeq acknowledged, by To tag (RFC 3262 §4)
+	early   *media.SDP            // the last description that the caller heard of before the answer
+	told    map[string]*media.SDP // by To tag: the last description in a provisional answer
+	rseq    map[string]uint32     // last RSeq acknowledged, by To tag (RFC 3262 §4)
 
 	giveUp sync.Once
 	given  chan struct{} // closed: the call does not want it any more

@@ -1,6 +1,7 @@
 package sipedge
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -207,4 +208,48 @@ func TestOfferInPrackRefused(t *testing.T) {
 	out.hangUp()
 	two.leaves()
 	rig.ended(1)
+}
+
+// TestDescribedBeforeTheAnswer: a 2xx may leave out what a reliable 183 of the
+// same phone had (RFC 3262 §5), whoever else rings or spoke meanwhile.
+func TestDescribedBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	t.Run("behind a forking gateway", func(t *testing.T) {
+		t.Parallel()
+		rig := upRig(t)
+		audio, other := newSecureAudio(t, rig.gw), newSecureAudio(t, rig.gw)
+		one := newPhoneAgent(t, rig, "udp", 1)
+		out := one.dial("0301112223", one.sdp(""))
+		in := rig.gw.take()
+		audio.meet(t, audio.sdp(1), in.taken.Body())
+		fork := *in
+		fork.local.Params = sip.NewParams()
+		fork.local.Params.Add("tag", "another-phone")
+		for i, d := range []*dialog{in, &fork} {
+			d.reliably(183, strconv.Itoa(100+i), []string{audio.sdp(1), other.sdp(1)}[i])
+			rig.gw.send(rig.gw.reply(rig.gw.request(sip.PRACK), 200, "OK", "", ""))
+			one.response(183, sip.INVITE)
+		}
+		in.answer("")
+		hears(t, one.rtp, audioOf(t, out.connected().Body()).RTP(), rig.gw.rtp, "to who answered")
+		hears(t, rig.gw.rtp, audio.ear(), one.rtp, "who answered")
+		out.hangUp()
+		rig.gw.send(rig.gw.reply(rig.gw.request(sip.BYE), 200, "OK", "", ""))
+		rig.ended(1)
+	})
+	t.Run("while another phone rings", func(t *testing.T) {
+		t.Parallel()
+		rig := newCallRig(t, false, nil)
+		one, two, four := newPhoneAgent(t, rig, "udp", 1), registered(t, rig, 2), registered(t, rig, 4)
+		out := one.dial("102", one.sdp(""))
+		in, lost := two.take(), four.take()
+		lost.ring()
+		in.reliably(183, "7", two.sdp(""))
+		two.send(two.reply(two.request(sip.PRACK), 200, "OK", "", ""))
+		in.answer("")
+		hears(t, one.rtp, audioOf(t, out.connected().Body()).RTP(), two.rtp, "who answered")
+		out.hangUp()
+		two.leaves()
+		rig.ended(1)
+	})
 }

@@ -181,6 +181,7 @@ func (t *try) onAnswer(an branchAnswer) (done bool, err error) {
 		return false, t.c.branchFailed(b, an.err)
 	case an.res.IsProvisional():
 		b.acknowledgeEarly(an.res)
+		b.hear(an.res)
 		t.progress(b, an.res)
 		return false, nil
 	case an.res.IsSuccess():
@@ -251,12 +252,32 @@ func (c *call) response(status int, phrase string) *sip.Response {
 	return res
 }
 
+// hear keeps the description of a provisional answer. Each phone behind a
+// forking gateway has a dialog of its own (RFC 3261 §12.1), and a description.
+func (b *branch) hear(res *sip.Response) {
+	theirs, err := sdpOf(res)
+	if err != nil || theirs == nil || res.To() == nil {
+		return
+	}
+	tag, _ := res.To().Params.Get("tag")
+	if _, known := b.told[tag]; !known && len(b.told) >= 16 {
+		return
+	}
+	if b.told == nil {
+		b.told = make(map[string]*media.SDP)
+	}
+	b.told[tag] = theirs
+}
+
 // described is the description of the called in a 2xx. Some phones leave it
-// out where a 183 had it, reliable or not.
+// out where a 183 had it, reliable or not; and a few have changed their tag.
 func (b *branch) described(res *sip.Response) (*media.SDP, error) {
 	theirs, err := sdpOf(res)
 	if err == nil && theirs == nil {
-		theirs = b.early
+		tag, _ := res.To().Params.Get("tag")
+		if theirs = b.told[tag]; theirs == nil {
+			theirs = b.early
+		}
 	}
 	return theirs, err
 }
