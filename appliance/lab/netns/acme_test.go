@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -20,9 +21,9 @@ const (
 )
 
 // authority runs BIND with the zone and Pebble, which gives out certificates.
-// It returns the section of the configuration and the
-// root that the certificates lead to.
-func (n *network) authority() (section, root string) {
+// It returns the section of the configuration, the root that the certificates
+// lead to, and BIND with how to start it anew.
+func (n *network) authority() (section, root string, named *process, again func() *process) {
 	n.t.Helper()
 	pebble := filepath.Join(filepath.Dir(os.Getenv("PATCHBAY_BIN")), "pebble")
 	if _, err := os.Stat(pebble); err != nil {
@@ -41,8 +42,12 @@ controls { };
 key "patchbay." { algorithm hmac-sha256; secret %[3]q; };
 zone %[4]q { type primary; file %[5]q; journal "%[1]s/zone.jnl"; update-policy { grant patchbay. zonesub TXT; }; };
 `, dir, cloud, acmeSecret, acmeZone, zone))
-	n.start("named", "wan", "named", "-g", "-4", "-c", conf)
+	again = func() *process { return n.start("named", "wan", "named", "-g", "-4", "-c", conf) }
+	named = again()
 	n.eventually(10*time.Second, "named to answer", func() bool {
+		if !named.alive() {
+			n.t.Fatal("named has ended")
+		}
 		out, _ := n.try(3*time.Second, "wan", "dig", "@"+cloud, acmeName, "+short", "+tries=1", "+time=1")
 		return strings.TrimSpace(out) == boxLAN
 	})
@@ -50,7 +55,7 @@ zone %[4]q { type primary; file %[5]q; journal "%[1]s/zone.jnl"; update-policy {
 		"-addext", "subjectAltName=IP:"+cloud, "-keyout", dir+"/pebble.key", "-out", dir+"/pebble.pem")
 	settings := n.write("authority/pebble.json", fmt.Sprintf(`{"pebble": {"listenAddress": "%[1]s:14000", "managementListenAddress": "%[1]s:15000",
  "certificate": "%[2]s/pebble.pem", "privateKey": "%[2]s/pebble.key", "httpPort": 5002, "tlsPort": 5001}}`, cloud, dir))
-	n.start("pebble", "wan", "env", "PEBBLE_VA_NOSLEEP=1", pebble, "-config", settings, "-dnsserver", cloud+":53", "-strict")
+	n.start("pebble", "wan", "env", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0", pebble, "-config", settings, "-dnsserver", cloud+":53", "-strict")
 	var text string
 	n.eventually(10*time.Second, "pebble to answer", func() bool {
 		var err error
@@ -68,7 +73,7 @@ server = "%s:53"
 key_name = "patchbay."
 key_algorithm = "hmac-sha256"
 key_file = %q
-`, cloud, acmeName, acmeZone, acmeZone, dir, acmeZone, cloud, keyFile), n.write("acme-root.pem", text)
+`, cloud, acmeName, acmeZone, acmeZone, dir, acmeZone, cloud, keyFile), n.write("acme-root.pem", text), named, again
 }
 
 // shownCertificate is what the API says of the certificate.
@@ -85,7 +90,7 @@ func TestACME(t *testing.T) {
 	t.Parallel()
 	step(t)
 	n := newNetwork(t)
-	section, root := n.authority()
+	section, root, named, again := n.authority()
 	b := startBox(t, n, "", section)
 	shown := func() (c shownCertificate) {
 		text, err := b.get("/provisioning/certificate")
@@ -126,6 +131,14 @@ func TestACME(t *testing.T) {
 	before := serial()
 	b.must("POST", "/provisioning/certificate/order", nil)
 	n.eventually(15*time.Second, "another certificate", func() bool { return serial() != before })
+
+	// Without a name server the order waits for it.
+	named.stop(syscall.SIGTERM)
+	before = serial()
+	b.must("POST", "/provisioning/certificate/order", nil)
+	time.Sleep(2500 * time.Millisecond) // while it is away
+	again()
+	n.eventually(20*time.Second, "a certificate when the name server is back", func() bool { return serial() != before })
 
 	n.write("update.key", "d3Jvbmc=\n")
 	b.must("POST", "/provisioning/certificate/order", nil)
