@@ -38,7 +38,7 @@ type ordering struct {
 	certs *certificates
 	now   func() time.Time
 	log   func(msg string, args ...any)
-	order func(ctx context.Context) ([]byte, error) // one order; replaced in tests
+	order func(ctx context.Context) ([]byte, error) // one order, see [acme.Order]; replaced in tests
 	wake  chan struct{}
 
 	mu    sync.Mutex
@@ -111,8 +111,13 @@ func (o *ordering) try(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, orderLimit)
 	defer cancel()
 	text, err := o.order(limited)
-	if err == nil {
+	if text != nil {
+		if err != nil {
+			o.log("a record is left behind, take it away by hand", "err", err)
+		}
 		_, err = o.certs.put(text, o.now())
+	} else if errors.Is(limited.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("given up after %v: %w", orderLimit, err)
 	}
 	if ctx.Err() != nil {
 		return

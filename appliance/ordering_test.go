@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// errLeft is of an order that could not clean up behind itself.
+var errLeft = errors.New("take _acme-challenge.phones.example.com out of example.com: nobody answers")
 
 // TestOrdering: a certificate is ordered when there is none, again when a third
 // of its life is left, seldom while that fails, and at once when somebody says so.
@@ -30,7 +34,11 @@ func TestOrdering(t *testing.T) {
 			certs: &certificates{dir: dir, own: func() (*tls.Certificate, error) { return nil, errors.New("none") }},
 			order: func(context.Context) ([]byte, error) {
 				orders.Add(1)
-				return pairPEM(t, ca, "phones.example.com", time.Now()), *fault.Load()
+				err := *fault.Load()
+				if err != nil && !errors.Is(err, errLeft) {
+					return nil, err
+				}
+				return pairPEM(t, ca, "phones.example.com", time.Now()), err
 			},
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -59,6 +67,13 @@ func TestOrdering(t *testing.T) {
 		if _, why := o.last(); why != nil || orders.Load() != before+1 {
 			t.Errorf("when it is wanted: %d more orders, %v", orders.Load()-before, why)
 		}
+		fails(errLeft) // the certificate is good all the same
+		serial := o.certs.leaf().SerialNumber
+		o.hurry()
+		synctest.Wait()
+		if _, why := o.last(); why != nil || o.certs.leaf().SerialNumber.Cmp(serial) == 0 {
+			t.Errorf("with a record left behind: fault %v, the same certificate: %v", why, o.certs.leaf().SerialNumber.Cmp(serial) == 0)
+		}
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -82,4 +97,18 @@ func TestACMEConfigFaults(t *testing.T) {
 			t.Errorf("%s: %v, want %s", tc.new, err, tc.want)
 		}
 	}
+}
+
+// TestOrderingLimit: an order that hangs is given up, in words.
+func TestOrderingLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &ordering{now: time.Now, log: func(string, ...any) {}, order: func(ctx context.Context) ([]byte, error) {
+			<-ctx.Done()
+			return nil, fmt.Errorf("order: %w", ctx.Err())
+		}}
+		o.try(t.Context())
+		if _, why := o.last(); why == nil || !strings.HasPrefix(why.Error(), "given up after 10m0s: order: ") {
+			t.Errorf("fault: %v", why)
+		}
+	})
 }

@@ -32,7 +32,7 @@ const settle = 2 * time.Second
 // for all names of a domain. It returns the chain and a fresh RSA key, which
 // old phones know too, as PEM. It takes from seconds to minutes, until ctx ends
 // at most, and agrees to the terms of the authority. The records that it makes
-// it takes away again.
+// it takes away again; an error beside a chain says which of them it could not.
 func Order(ctx context.Context, a Authority, zone Zone, names []string) ([]byte, error) {
 	client := &acme.Client{Key: a.Key, DirectoryURL: a.Directory, UserAgent: "patchbay", HTTPClient: &http.Client{Transport: a.Transport, Timeout: time.Minute}}
 	account := &acme.Account{}
@@ -46,8 +46,9 @@ func Order(ctx context.Context, a Authority, zone Zone, names []string) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("order: %w", err)
 	}
-	if err := prove(ctx, client, zone, order.AuthzURLs); err != nil {
-		return nil, err
+	left, err := prove(ctx, client, zone, order.AuthzURLs)
+	if err != nil {
+		return nil, errors.Join(err, left)
 	}
 	ready, err := client.WaitOrder(ctx, order.URI)
 	if err != nil {
@@ -73,7 +74,11 @@ func Order(ctx context.Context, a Authority, zone Zone, names []string) ([]byte,
 			return nil, fmt.Errorf("certificate: %w", err)
 		}
 	}
-	return encode(chain, key)
+	text, err := encode(chain, key)
+	if err != nil {
+		return nil, err
+	}
+	return text, left
 }
 
 func encode(chain [][]byte, key *rsa.PrivateKey) ([]byte, error) {
@@ -89,14 +94,15 @@ func encode(chain [][]byte, key *rsa.PrivateKey) ([]byte, error) {
 }
 
 // prove shows that all names of an order are ours. The records of all are made
-// first, since a name and its wildcard share one.
-func prove(ctx context.Context, client *acme.Client, zone Zone, urls []string) (err error) {
+// first, since a name and its wildcard share one. left says which of them could
+// not be taken away.
+func prove(ctx context.Context, client *acme.Client, zone Zone, urls []string) (left, err error) {
 	var open []*acme.Challenge
 	var waits []string
 	for _, url := range urls {
 		authz, err := client.GetAuthorization(ctx, url)
 		if err != nil {
-			return fmt.Errorf("authorization: %w", err)
+			return nil, fmt.Errorf("authorization: %w", err)
 		}
 		if authz.Status == acme.StatusValid {
 			continue
@@ -104,42 +110,46 @@ func prove(ctx context.Context, client *acme.Client, zone Zone, urls []string) (
 		name := authz.Identifier.Value
 		challenge := dns01(authz.Challenges)
 		if challenge == nil {
-			return fmt.Errorf("%s: the authority offers no challenge by DNS", name)
+			return nil, fmt.Errorf("%s: the authority offers no challenge by DNS", name)
 		}
 		value, err := client.DNS01ChallengeRecord(challenge.Token)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		record := "_acme-challenge." + strings.TrimPrefix(name, "*.")
 		if err := zone.add(ctx, record, value); err != nil {
-			return err
+			return nil, err
 		}
 		defer func() { // what was put there last is taken away by hand otherwise
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			limit := 10 * time.Second // who stops the box waits for it
+			if ctx.Err() == nil {
+				limit = time.Minute
+			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 			defer cancel()
-			err = errors.Join(err, zone.remove(ctx, record, value))
+			left = errors.Join(left, zone.remove(ctx, record, value))
 		}()
 		open, waits = append(open, challenge), append(waits, authz.URI)
 	}
 	if len(open) == 0 {
-		return nil
+		return nil, nil
 	}
 	select {
 	case <-time.After(settle):
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	for _, challenge := range open {
 		if _, err := client.Accept(ctx, challenge); err != nil {
-			return fmt.Errorf("challenge: %w", err)
+			return nil, fmt.Errorf("challenge: %w", err)
 		}
 	}
 	for _, url := range waits {
 		if _, err := client.WaitAuthorization(ctx, url); err != nil {
-			return fmt.Errorf("the authority was not convinced: %w", err)
+			return nil, fmt.Errorf("the authority was not convinced: %w", err)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func dns01(all []*acme.Challenge) *acme.Challenge {

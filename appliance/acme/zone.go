@@ -2,7 +2,6 @@ package acme
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -15,6 +14,8 @@ type Zone struct {
 	Name   string // such as example.com
 	Server string // host and port of its primary name server
 	Key    TSIG
+
+	pause time.Duration // before an update is sent again, and then twice that; 0: a second
 }
 
 // TSIG is the key that updates are signed with (RFC 8945). Without a name they
@@ -30,6 +31,11 @@ var Algorithms = []string{"hmac-sha256", "hmac-sha384", "hmac-sha512"}
 
 // recordTTL is short, for records live for a minute.
 const recordTTL = 60
+
+// updateTries is how often an update is sent to a name server that does not
+// answer, or says that it can't at present: one that reloads its zones or is
+// started anew is back within a minute, and the next order is far off.
+const updateTries = 6
 
 // fudge is how far the clocks of box and name server may be apart, in seconds
 // (RFC 8945 §10).
@@ -49,7 +55,10 @@ func (z Zone) add(ctx context.Context, name, value string) error {
 		select {
 		case <-time.After(500 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not show %s: %w", z.Server, name, errors.Join(err, ctx.Err()))
+			if err == nil {
+				err = ctx.Err()
+			}
+			return fmt.Errorf("%s does not show %s: %w", z.Server, name, err)
 		}
 	}
 }
@@ -65,8 +74,39 @@ func txt(name, value string) dns.RR {
 	return &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: recordTTL}, Txt: []string{value}}
 }
 
-// update sends one update of RFC 2136, over TCP, for a signed one is long.
+// update sends one update of RFC 2136. What it asks for is so afterwards,
+// however often it arrives (§3.4.2), so that it is sent again where nobody says
+// whether it did.
 func (z Zone) update(ctx context.Context, change func(*dns.Msg)) error {
+	pause := z.pause
+	if pause == 0 {
+		pause = time.Second
+	}
+	for try := 1; ; try++ {
+		rcode, err := z.send(ctx, change)
+		switch {
+		case err == nil && rcode == dns.RcodeSuccess:
+			return nil
+		case err == nil:
+			err = fmt.Errorf("%s says %s", z.Server, dns.RcodeToString[rcode])
+			if rcode != dns.RcodeServerFailure {
+				return err
+			}
+		}
+		if try == updateTries {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+		pause *= 2
+	}
+}
+
+// send sends an update once, over TCP, for a signed one is long.
+func (z Zone) send(ctx context.Context, change func(*dns.Msg)) (rcode int, err error) {
 	m := new(dns.Msg)
 	m.SetUpdate(dns.Fqdn(z.Name))
 	change(m)
@@ -77,13 +117,10 @@ func (z Zone) update(ctx context.Context, change func(*dns.Msg)) error {
 		m.SetTsig(key, dns.Fqdn(z.Key.Algorithm), fudge, time.Now().Unix())
 	}
 	answer, _, err := client.ExchangeContext(ctx, m, z.Server)
-	switch {
-	case answer != nil && answer.Rcode != dns.RcodeSuccess:
-		return fmt.Errorf("%s says %s", z.Server, dns.RcodeToString[answer.Rcode])
-	case err != nil:
-		return err
+	if answer != nil && answer.Rcode != dns.RcodeSuccess {
+		return answer.Rcode, nil // a refusal need not be signed
 	}
-	return nil
+	return dns.RcodeSuccess, err
 }
 
 // shows asks the name server for the record.

@@ -13,8 +13,9 @@ import (
 
 const zoneSecret = "c2VjcmV0IG9mIHRoZSB0ZXN0"
 
-// nameServer is a primary that takes signed updates of TXT records.
-func nameServer(t *testing.T) string {
+// nameServer is a primary that takes signed updates of TXT records. Before it
+// answers the first ones it does what trouble says: a code, or -1 to hang up.
+func nameServer(t *testing.T, trouble ...int) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -26,6 +27,17 @@ func nameServer(t *testing.T) string {
 		mu.Lock()
 		defer mu.Unlock()
 		answer := new(dns.Msg).SetReply(m)
+		if m.Opcode == dns.OpcodeUpdate && len(trouble) > 0 {
+			code := trouble[0]
+			trouble = trouble[1:]
+			if code < 0 {
+				_ = w.Close()
+				return
+			}
+			answer.Rcode = code
+			_ = w.WriteMsg(answer)
+			return
+		}
 		switch {
 		case m.Opcode == dns.OpcodeUpdate && (m.IsTsig() == nil || w.TsigStatus() != nil):
 			answer.Rcode = dns.RcodeNotAuth
@@ -93,6 +105,34 @@ func TestZone(t *testing.T) {
 	}
 	if shown("three") {
 		t.Error("a record came without the key")
+	}
+}
+
+// TestZonePatience: an update is sent again while the name server has no time,
+// and not where it says no.
+func TestZonePatience(t *testing.T) {
+	const name = "_acme-challenge.phones.example.com"
+	down := slices.Repeat([]int{-1}, updateTries)
+	for _, tc := range []struct {
+		name    string
+		trouble []int
+		want    string // of the error; empty: it works in the end
+	}{
+		{"it is started anew", []int{-1, dns.RcodeServerFailure, -1}, ""},
+		{"it stays away", down, "put " + name + " into example.com"},
+		{"it reloads for ever", slices.Repeat([]int{dns.RcodeServerFailure}, updateTries), "says SERVFAIL"},
+		{"it says no", []int{dns.RcodeRefused}, "says REFUSED"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			z := Zone{
+				Name: "example.com", Server: nameServer(t, tc.trouble...), pause: time.Millisecond,
+				Key: TSIG{Name: "box", Algorithm: "hmac-sha256", Secret: zoneSecret},
+			}
+			err := z.add(t.Context(), name, "one")
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
 	}
 }
 
