@@ -62,12 +62,12 @@ var dialects = map[string]dialect{
 }
 
 // overrideKeys is what may stand as a key, by dialect; those of AudioCodes are
-// paths, and an N510 numbers in brackets.
+// paths, and N510 and N720 number in brackets.
 var overrideKeys = map[dialect]*regexp.Regexp{
 	lines: plainKey, attributes: plainKey, elements: plainKey,
 	tight:  regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._/-]{0,127}$`),
 	nested: regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_-]{0,63}\.(?:[0-9]{1,3}\.)?){0,7}[A-Za-z_][A-Za-z0-9_-]{0,63}$`),
-	items:  regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._\[\]-]{0,127}$`),
+	items:  regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._\[\]%-]{0,127}$`),
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,127}$`)

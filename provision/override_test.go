@@ -135,6 +135,11 @@ func TestCheckOverride(t *testing.T) {
 		{"vendor/gigaset", "SystemSettings.global.SipMulticastEnabled", "0", true},
 		{"vendor/gigaset", "BS_Accounts.astAccounts[0].uiSendMask", "0x1", true},
 		{"vendor/gigaset", "hs.00001.IntKeyDir", "20", true},
+		{"vendor/gigaset", "BS_VOIP_Data.astVoipProviders[%].NetCodeDND_ON[%]", `"*78"`, true},
+		{"vendor/gigaset", "BS_VOIP_Data.astVoipProviders[0].aucSIP_SERVER[%]", "x", false},
+		{"vendor/gigaset", "BS_VOIP_Data.astVoipProviders[0].aucSIP_DOMAIN[%]", "x", false},
+		{"vendor/gigaset", "BS_VOIP_Data.astVoipAccounts[0].aucS_SIP_LOGIN_ID[0]", "x", false},
+		{"vendor/gigaset", "BS_CUSTOM.WebUIPassword", "x", false},
 		{"vendor/gigaset", "SipProvider.0.Domain", "x", false},
 		{"vendor/gigaset", "SipProvider.0.ProxyServerAddress", "x", false},
 		{"vendor/gigaset", "SipProvider.0.RegServerPort", "x", false},
@@ -207,6 +212,7 @@ func TestOverridesOfAllDialects(t *testing.T) {
 		{"gigaset", "N870 IP PRO", "/00005e005304.xml", "SystemSettings.global.SipMulticastEnabled", ""},
 		{"gigaset", "N870 IP PRO", "/00005e005304.xml", "SipProvider.0.DTMFTransmission", ""},
 		{"gigaset", "N510 IP PRO", "/00005e005304.xml", "BS_IP_Data1.ucB_SIP_USE_STUN", ""},
+		{"gigaset", "N720 DM PRO", "/00005e005304.xml", "BS_VOIP_Data.astVoipProviders[%].NetCodeDND_ON[%]", ""},
 		{"algo", "8180", "/algom00005e005304.conf", "audio.page.vol", ""},
 	} {
 		t.Run(tc.vendor+"/"+tc.model+"/"+tc.key, func(t *testing.T) {

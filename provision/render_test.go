@@ -109,6 +109,7 @@ var goldens = []golden{
 	{vendor: "fanvil", model: "V64", file: "0c383e005302.cfg", lang: "ja", accounts: 1, change: american},
 	{vendor: "gigaset", model: "N870 IP PRO", file: "7c2f80005301.xml", lang: "de", accounts: 3, change: full},
 	{vendor: "gigaset", model: "N510 IP PRO", file: "7C2F80005302.xml", lang: "fr", accounts: 2, change: full},
+	{vendor: "gigaset", model: "N720 DM PRO", file: "7C2F80005303.xml", lang: "es", accounts: 3, change: full},
 	{vendor: "algo", model: "8180", file: "algom0022ee005301.conf", lang: "de", accounts: 1, change: full},
 	{vendor: "algo", model: "8301", file: "algom0022EE005302.conf", accounts: 1, change: american},
 	{vendor: "cyberdata", model: "common", file: "0020f7005301.xml", accounts: 1, change: full},

@@ -94,3 +94,36 @@ func n510Accounts(values map[string]string) ([]Account, error) {
 	}
 	return accounts, nil
 }
+
+// n720Accounts reads the accounts of a DECT manager, which have one provider;
+// [%] in an ID means every index that is not written out (provisioning file of
+// Wazo for N720).
+func n720Accounts(values map[string]string) ([]Account, error) {
+	provider := func(name string) string { return values["BS_VOIP_Data.astVoipProviders[0]."+name] }
+	var accounts []Account
+	for n := range 100 {
+		key := func(name string) string {
+			return firstOf(values[fmt.Sprintf("BS_VOIP_Data.astVoipAccounts[%d].%s", n, name)], values["BS_VOIP_Data.astVoipAccounts[%]."+name])
+		}
+		if key("ucB_SIP_ACCOUNT_IS_ACTIVE_1") != "1" {
+			continue
+		}
+		port, err := strconv.ParseUint(provider("uiSIP_REGISTRAR_PORT"), 0, 16)
+		if err != nil {
+			return nil, fmt.Errorf("account %d: port: %w: %w", n+1, errConfig, err)
+		}
+		timer, err := strconv.ParseUint(provider("uiRE_REGISTRATION_TIMER"), 0, 31)
+		if err != nil {
+			return nil, fmt.Errorf("account %d: timer: %w: %w", n+1, errConfig, err)
+		}
+		a := Account{
+			Slot: n + 1, User: key("aucS_SIP_USER_ID[0]"), AuthUser: key("aucS_SIP_LOGIN_ID[0]"), Password: key("aucS_SIP_PASSWORD[0]"),
+			Display: key("aucS_SIP_DISPLAYNAME[0]"), Label: key("aucS_SIP_DISPLAYNAME[0]"), Transport: "udp",
+		}
+		if err := a.at(fmt.Sprintf("%s:%d", provider("aucSIP_REGISTRAR[%]"), port), "", strconv.FormatUint(timer, 10)); err != nil {
+			return nil, fmt.Errorf("account %d: %w", n+1, err)
+		}
+		accounts = append(accounts, a)
+	}
+	return accounts, nil
+}

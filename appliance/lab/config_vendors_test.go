@@ -79,6 +79,12 @@ voip/signalling/sip/registration_expires=600
 <SYMB_ITEM ID="BS_IP_Data1.aucS_SIP_DISPLAYNAME" value='"Anna Albers"'/><SYMB_ITEM ID="BS_IP_Data1.aucS_SIP_ACCOUNT_NAME_1" value='"Anna"'/>
 <SYMB_ITEM ID="BS_IP_Data1.uiI_SIP_REGISTRAR_PORT" value="0x13ce"/><SYMB_ITEM ID="BS_IP_Data1.uiI_RE_REGISTRATION_TIMER" value="0x258"/>
 <SYMB_ITEM ID="BS_IP_Data1.ucB_SIP_ACCOUNT_IS_ACTIVE_1" value="0x1"/></Provider></ProviderFrame>`, one(func(a *Account) { a.Transport = "udp" }), false},
+		{"N720", n720, `<ProviderFrame><Provider><MAC_ADDRESS value="C074AD261401"/><SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[%].ucB_SIP_ACCOUNT_IS_ACTIVE_1" value="0"/>
+<SYMB_ITEM ID="BS_VOIP_Data.astVoipProviders[0].aucSIP_REGISTRAR[%]" value='"192.0.2.1"'/><SYMB_ITEM ID="BS_VOIP_Data.astVoipProviders[0].uiSIP_REGISTRAR_PORT" value="0x13ce"/>
+<SYMB_ITEM ID="BS_VOIP_Data.astVoipProviders[0].uiRE_REGISTRATION_TIMER" value="0x258"/><SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[0].aucS_SIP_USER_ID[0]" value='"101"'/>
+<SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[0].aucS_SIP_LOGIN_ID[0]" value='"a101"'/><SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[0].aucS_SIP_PASSWORD[0]" value='"pw"'/>
+<SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[0].aucS_SIP_DISPLAYNAME[0]" value='"Anna"'/><SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[0].ucB_SIP_ACCOUNT_IS_ACTIVE_1" value="1"/>
+<SYMB_ITEM ID="BS_VOIP_Data.astVoipAccounts[1].aucS_SIP_USER_ID[0]" value='"102"'/></Provider></ProviderFrame>`, one(func(a *Account) { a.Transport, a.Display = "udp", "Anna" }), false},
 		{"N510, another base's", n510, `<ProviderFrame><Provider><MAC_ADDRESS value="C074AD261402"/></Provider></ProviderFrame>`, nil, true},
 		{"Algo", algo, "# comment\nadmin.devname = Anna\nsip.proxy = 192.0.2.1:5070\nsip.transp = tcp\nsip.regexp = 600\nsip.u1.user = 101\nsip.u1.auth = a101\nsip.u1.pwd = pw\n", one(func(a *Account) { a.Display = "Anna" }), false},
 		{"nobody's", other, "#!version:1.0.0.1\naccount.1.enable = 0\n", nil, false},

@@ -25,6 +25,9 @@ func formats(d dialect) (format, bool) {
 	ported := func(codes []pcodes) func(map[string]string) ([]Account, error) {
 		return func(values map[string]string) ([]Account, error) { return grandstreamAccounts(values, codes) }
 	}
+	items := func(f *fetcher, body []byte, values map[string]string) error {
+		return parseN510(body, strings.ToUpper(f.p.MAC.Hex()), values)
+	}
 	all := map[dialect]format{
 		audiocodes:  {parse: plain(parsePairs), accounts: audiocodesAccounts},
 		snom:        {parse: plain(parseSnom), accounts: snomAccounts},
@@ -34,12 +37,11 @@ func formats(d dialect) (format, bool) {
 		grandPorts:  {parse: grandstreamFile, accounts: ported(profileCodes()), firstOnly: true},
 		fanvil:      {parse: plain(parseFanvil), accounts: fanvilAccounts},
 		gigaset:     {parse: plain(parseGigaset), accounts: gigasetAccounts},
-		n510: {accounts: n510Accounts, parse: func(f *fetcher, body []byte, values map[string]string) error {
-			return parseN510(body, strings.ToUpper(f.p.MAC.Hex()), values)
-		}},
-		algo:      {parse: plain(parsePairs), accounts: algoAccounts},
-		cyberdata: {accounts: cyberdataAccounts, firstOnly: true, parse: plain(func(body []byte, values map[string]string) error { return indexed(body, "specific", values) })},
-		other:     {parse: plain(parseYealink), accounts: yealinkAccounts},
+		n510:        {accounts: n510Accounts, parse: items},
+		n720:        {accounts: n720Accounts, parse: items},
+		algo:        {parse: plain(parsePairs), accounts: algoAccounts},
+		cyberdata:   {accounts: cyberdataAccounts, firstOnly: true, parse: plain(func(body []byte, values map[string]string) error { return indexed(body, "specific", values) })},
+		other:       {parse: plain(parseYealink), accounts: yealinkAccounts},
 	}
 	f, ok := all[d]
 	return f, ok

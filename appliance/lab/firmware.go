@@ -58,7 +58,7 @@ func (f *fetcher) image(ctx context.Context, values map[string]string) (string, 
 			return "", nil
 		}
 		return f.fanvilImage(ctx, values["fwCheck.UpgradeServer1"], strings.ReplaceAll(lower, "-", "_"))
-	case snomBase, gigaset, n510, algo, cyberdata, other:
+	case snomBase, gigaset, n510, n720, algo, cyberdata, other:
 	}
 	return "", nil
 }

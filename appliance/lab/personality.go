@@ -22,7 +22,8 @@ const (
 	grandPorts // HT812, HT814, HT818: ports of a profile
 	fanvil
 	gigaset // N610, N670, N870
-	n510    // N510, N720
+	n510    // N510
+	n720    // N720
 	algo
 	cyberdata
 	other // of no maker that is known

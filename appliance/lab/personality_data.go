@@ -20,7 +20,7 @@ var personalityFiles embed.FS
 var dialectNames = map[string]dialect{
 	"yealink": yealink, "poly": poly, "cisco": cisco, "audiocodes": audiocodes, "snom": snom, "snom-base": snomBase,
 	"grandstream": grandstream, "grandstream-port": grandPort, "grandstream-ports": grandPorts, "fanvil": fanvil,
-	"gigaset": gigaset, "gigaset-n510": n510, "algo": algo, "cyberdata": cyberdata, "other": other,
+	"gigaset": gigaset, "gigaset-n510": n510, "gigaset-n720": n720, "algo": algo, "cyberdata": cyberdata, "other": other,
 }
 
 // record is a personality as it is written: what is not there is taken from
