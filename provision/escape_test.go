@@ -131,6 +131,42 @@ var nameKeys = map[string]string{
 	"algo": "admin.devname", "cyberdata": "DeviceName", "generic": "account.1.display_name",
 }
 
+// TestHostileNamesInEachModel: FuzzRender reaches the template of a vendor; this
+// reaches those of models.
+func TestHostileNamesInEachModel(t *testing.T) {
+	c := catalog(t)
+	for _, g := range goldens {
+		m, ok := g.mac()
+		if !ok {
+			continue
+		}
+		t.Run(g.vendor+"/"+g.model+"/"+g.file, func(t *testing.T) {
+			v, _ := c.Vendor(g.vendor)
+			i := slices.IndexFunc(v.Files, func(f File) bool { return f.match.MatchString(g.file) })
+			render := func(name string) map[string]string {
+				p, s := Phone{MAC: m, Vendor: g.vendor, Model: g.model, Accounts: accounts(m, g.accounts)}, berlin()
+				full(&p, &s)
+				p.Accounts[0].Label, p.Accounts[0].Nobody, s.Name, s.Paging[0].Name, p.Keys[0].Label = name, false, name, name, name
+				body, _, err := c.render(v, &v.Files[i], p, s, g.lang)
+				if err != nil {
+					t.Fatalf("%q: %v", name, err)
+				}
+				got, err := parseConfig(g.vendor, body)
+				if err != nil {
+					t.Fatalf("%q: %v\n%s", name, err, body)
+				}
+				return got
+			}
+			want := slices.Sorted(maps.Keys(render("Anna")))
+			for _, name := range []string{`"/><P2>x</P2><x a="`, "a\nsystem/password=x", "]]>", "'\"'/>", "</nvm>", "a\x00\u2028b", "%NULL%", "# x", "$1${1}", "{{.Admin}}", "\xff"} {
+				if diff := cmp.Diff(want, slices.Sorted(maps.Keys(render(name)))); diff != "" {
+					t.Errorf("%q changes the keys (-want +got)\n%s", name, diff)
+				}
+			}
+		})
+	}
+}
+
 // FuzzRender: whatever names, labels and models are, every file of every
 // vendor parses, has the same keys as ever, and gives the name back as it may
 // be shown.
