@@ -145,10 +145,11 @@ func (b backend) condition() condition {
 	c.stolen = a.sources.stolen(a.now())
 	if a.order != nil {
 		_, c.orderFault = a.order.last()
-		if leaf := a.doors.publicKey.leaf(); leaf != nil {
-			c.publicEnds = leaf.NotAfter
-		}
 	}
+	if leaf := a.doors.publicKey.leaf(); leaf != nil {
+		c.publicEnds, c.uploaded = leaf.NotAfter, a.doors.publicKey.source() == certUploaded
+	}
+	c.now = a.now()
 	c.walks, c.noHTTPS = a.provision.Walks(), a.doors.noHTTPS
 	c.halted, c.tooOld = a.rollouts.Halted(), a.tooOld()
 	stats := a.db.Stats()

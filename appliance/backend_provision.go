@@ -6,11 +6,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"patchbay/appliance/acme"
 	"patchbay/appliance/web/api"
 	"patchbay/dhcp/mac"
 	"patchbay/provision"
@@ -120,7 +124,8 @@ func (b backend) PhonesTLS(context.Context) (api.PhonesTLS, error) {
 
 // Certificate implements api.Provisioning.
 func (b backend) Certificate(context.Context) (api.Certificate, error) {
-	cert, err := b.a.doors.publicKey.choose(nil)
+	keys := b.a.doors.publicKey
+	cert, err := keys.choose(nil)
 	if err != nil {
 		return api.Certificate{}, err
 	}
@@ -128,12 +133,13 @@ func (b backend) Certificate(context.Context) (api.Certificate, error) {
 	if err != nil {
 		return api.Certificate{}, err
 	}
-	c := certificateView(leaf, b.a.doors.publicKey.current() != nil)
+	c := certificateView(leaf, keys.source())
+	c.Since = keys.since()
 	if b.a.order != nil {
 		var fault error
-		c.Ordered = true
+		c.Ordered, c.Got = true, b.a.order.succeeded()
 		if c.Tried, fault = b.a.order.last(); fault != nil {
-			c.Fault = fault.Error()
+			c.Fault, c.Detail = acme.Why(fault), fault.Error()
 		}
 	}
 	return c, nil
@@ -150,8 +156,11 @@ func (b backend) OrderCertificate(ctx context.Context) error {
 	return b.audited(ctx, "certificate-order", strings.Join(b.a.cfg.ACME.Names, " "), "", err)
 }
 
-func certificateView(leaf *x509.Certificate, public bool) api.Certificate {
-	c := api.Certificate{Public: public, Subject: leaf.Subject.String(), Names: leaf.DNSNames, Until: leaf.NotAfter}
+func certificateView(leaf *x509.Certificate, from certSource) api.Certificate {
+	c := api.Certificate{
+		Public: from != certOwn, Source: string(from), Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Names: slices.Clone(leaf.DNSNames),
+		From: leaf.NotBefore, Until: leaf.NotAfter, Key: keyKind(leaf.PublicKey),
+	}
 	for _, ip := range leaf.IPAddresses {
 		if a, ok := netip.AddrFromSlice(ip); ok {
 			c.Names = append(c.Names, a.Unmap().String())
@@ -161,22 +170,56 @@ func certificateView(leaf *x509.Certificate, public bool) api.Certificate {
 }
 
 // PutCertificate implements api.Provisioning.
-func (b backend) PutCertificate(ctx context.Context, pem string) (api.Certificate, error) {
-	c, err := b.putCertificate(ctx, pem)
-	action := "put-certificate"
-	if pem == "" {
-		action = "drop-certificate"
+func (b backend) PutCertificate(ctx context.Context, e api.CertificateEdit) (api.Certificate, error) {
+	c, err := b.putCertificate(ctx, e)
+	detail := ""
+	if err == nil {
+		detail = strings.Join(c.Names, " ") + " until " + c.Until.Format(time.DateOnly)
 	}
-	return c, b.audited(ctx, action, "", "", err)
+	return c, b.audited(ctx, "put-certificate", "", detail, err)
 }
 
-func (b backend) putCertificate(ctx context.Context, pem string) (api.Certificate, error) {
-	leaf, err := b.a.doors.publicKey.put([]byte(pem), b.a.now())
+func (b backend) putCertificate(ctx context.Context, e api.CertificateEdit) (api.Certificate, error) {
+	text := []byte(e.PEM)
+	pair, err := readPair(text, b.a.now())
 	if err != nil {
 		return api.Certificate{}, &api.Invalid{Field: "pem", Text: "the certificate can't be used: " + err.Error()}
 	}
-	if leaf == nil {
-		return b.Certificate(ctx)
+	if !e.AnyName {
+		if err := b.leadsHere(ctx, pair.Leaf); err != nil {
+			return api.Certificate{}, err
+		}
 	}
-	return certificateView(leaf, true), nil
+	if _, err := b.a.doors.publicKey.put(text, certUploaded, b.a.now()); err != nil {
+		return api.Certificate{}, err
+	}
+	return b.Certificate(ctx)
+}
+
+// leadsHere says if no name of a certificate is one of the box, as far as it
+// can tell.
+func (b backend) leadsHere(ctx context.Context, leaf *x509.Certificate) error {
+	names, _ := b.a.hosts()
+	names = slices.DeleteFunc(append(names, b.a.cfg.ACME.Names...), func(name string) bool { return name == "localhost" })
+	var addrs []netip.Addr
+	for _, l := range b.a.cfg.LANs {
+		addrs = append(addrs, l.Address)
+	}
+	look := func(ctx context.Context, name string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
+	}
+	if leadsHere(ctx, leaf, names, addrs, look) {
+		return nil
+	}
+	return &api.Invalid{Field: "any_name", Text: fmt.Sprintf("no name of the certificate (%s) is one of this box, and DNS leads none to %s; put a record for it there, or say that phones reach the box by it all the same",
+		strings.Join(certificateView(leaf, certUploaded).Names, ", "), strings.Join(addrTexts(addrs), " or "))}
+}
+
+// DropCertificate implements api.Provisioning.
+func (b backend) DropCertificate(ctx context.Context) error {
+	err := b.a.doors.publicKey.drop()
+	if err == nil && b.a.order != nil {
+		b.a.order.hurry()
+	}
+	return b.audited(ctx, "drop-certificate", "", "", err)
 }

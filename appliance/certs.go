@@ -215,9 +215,14 @@ func writeDurably(file string, content []byte) error {
 	if err := os.Rename(tmp.Name(), file); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
-	dir, err := os.Open(filepath.Dir(file))
+	return syncDir(filepath.Dir(file))
+}
+
+// syncDir returns when what was put into a directory, or taken out, is on disk.
+func syncDir(name string) error {
+	dir, err := os.Open(name)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -31,7 +31,8 @@ const (
 
 // ordering keeps the public certificate that phones are shown: ordered when
 // there is none for the names of the file, and anew when a third of its life is
-// left. It is a task.
+// left. One that an administrator uploaded stays until then, whatever its names
+// are. It is a task.
 type ordering struct {
 	cfg   ACME
 	state string
@@ -43,7 +44,8 @@ type ordering struct {
 
 	mu    sync.Mutex
 	tried time.Time // last order
-	fault error     // of it
+	got   time.Time // last one that brought a certificate
+	fault error     // of the last one
 	fails int
 }
 
@@ -90,7 +92,7 @@ func (o *ordering) due() time.Duration {
 	tried, fails := o.tried, o.fails
 	o.mu.Unlock()
 	var wait time.Duration
-	if leaf := o.certs.leaf(); leaf != nil && covers(leaf, o.cfg.Names) {
+	if leaf := o.certs.leaf(); leaf != nil && (o.certs.source() == certUploaded || covers(leaf, o.cfg.Names)) {
 		wait = leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 3).Sub(now)
 	}
 	if fails > 0 {
@@ -115,7 +117,7 @@ func (o *ordering) try(ctx context.Context) {
 		if err != nil {
 			o.log("a record is left behind, take it away by hand", "err", err)
 		}
-		_, err = o.certs.put(text, o.now())
+		_, err = o.certs.put(text, certOrdered, o.now())
 	} else if errors.Is(limited.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("given up after %v: %w", orderLimit, err)
 	}
@@ -130,7 +132,7 @@ func (o *ordering) try(ctx context.Context) {
 		o.log("no certificate", "err", err)
 		return
 	}
-	o.fails = 0
+	o.fails, o.got = 0, o.tried
 	o.log("certificate for phones", "names", strings.Join(o.cfg.Names, " "))
 }
 
@@ -200,4 +202,16 @@ func (o *ordering) last() (time.Time, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.tried, o.fault
+}
+
+// succeeded is when an order last brought a certificate, as far as is known:
+// the one in force says so after a restart too.
+func (o *ordering) succeeded() time.Time {
+	o.mu.Lock()
+	got := o.got
+	o.mu.Unlock()
+	if since := o.certs.since(); got.IsZero() && o.certs.source() == certOrdered {
+		return since
+	}
+	return got
 }

@@ -74,6 +74,23 @@ func TestOrdering(t *testing.T) {
 		if _, why := o.last(); why != nil || o.certs.leaf().SerialNumber.Cmp(serial) == 0 {
 			t.Errorf("with a record left behind: fault %v, the same certificate: %v", why, o.certs.leaf().SerialNumber.Cmp(serial) == 0)
 		}
+		fails(nil)
+		if got := o.succeeded(); !got.Equal(o.tried) {
+			t.Errorf("succeeded at %v, want %v", got, o.tried)
+		}
+		// What was uploaded stays, whatever its names are, until it gets old.
+		before = orders.Load()
+		if _, err := o.certs.put(pairPEM(t, ca, "other.example.com", time.Now()), certUploaded, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(leafLife / 2)
+		if orders.Load() != before || o.certs.source() != certUploaded {
+			t.Errorf("%d orders beside an uploaded certificate, which is now %s", orders.Load()-before, o.certs.source())
+		}
+		time.Sleep(leafLife/6 + 24*time.Hour)
+		if orders.Load() != before+1 || o.certs.source() != certOrdered {
+			t.Errorf("%d orders when the uploaded certificate is old; it is %s", orders.Load()-before, o.certs.source())
+		}
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"patchbay/appliance/acme"
 	"patchbay/appliance/health"
 	"patchbay/appliance/story"
 	"patchbay/appliance/switchport"
@@ -58,13 +59,19 @@ type condition struct {
 
 	orderFault error     // why the last order for a public certificate came to nothing
 	publicEnds time.Time // end of the public certificate; zero: there is none
+	uploaded   bool      // and an administrator brought it
 
 	pnpHeld []pnpHeld // who asked by PnP and was not answered
 
+	now        time.Time
 	dropped    uint64 // story and call rows that found no room in the buffer
 	storeErr   string // last write that failed, empty if writing works
 	clockUnset bool
 }
+
+// certificateSoon is how long before its end people are told of a certificate
+// that they have to renew.
+const certificateSoon = 28 * 24 * time.Hour
 
 // pnpHeld is one device that got no answer by PnP.
 type pnpHeld struct {
@@ -176,13 +183,24 @@ func (c condition) intruders(add func(code string, s health.Severity, since time
 			"Find out what it is, and take it off the phones' network if it does not belong there.")
 	}
 	if c.orderFault != nil {
-		text := "No public certificate for phones could be ordered: " + c.orderFault.Error() + "."
+		text := "No public certificate for phones could be ordered: " + acme.Why(c.orderFault) + "."
 		severity := health.Warning
 		if !c.publicEnds.IsZero() {
 			text += " The one that there is ends on " + c.publicEnds.Format(time.DateOnly) + "."
 			severity = health.Notice
 		}
 		add("no-certificate", severity, time.Time{}, text, "See [acme] in the configuration file; patchbay certificate order tries again.")
+	}
+	if left := c.publicEnds.Sub(c.now); c.uploaded && left < certificateSoon {
+		severity, text := health.Notice, "The certificate that phones are shown ends on "
+		if left < certificateSoon/4 {
+			severity = health.Warning
+		}
+		if left < 0 {
+			text = "Phones that verify the box can't fetch by HTTPS, for its certificate ended on "
+		}
+		add("certificate-ends", severity, time.Time{}, text+c.publicEnds.Format(time.DateOnly)+".",
+			"Upload a new one at the page (Phones, Certificate), or go back to the box's own.")
 	}
 	if c.noHTTPS != nil {
 		add("no-https", health.Notice, time.Time{}, "Phones can't fetch by HTTPS: "+c.noHTTPS.Error()+".",

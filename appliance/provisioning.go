@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -219,77 +217,6 @@ func (a *Appliance) sawOffer(m mac.Addr, o provision.Offer) {
 	if text, err := json.Marshal(o); err == nil {
 		a.db.Provisioning().Later(keptOffer, m.String(), string(text))
 	}
-}
-
-// certificates chooses between the box's own certificate and a public one
-// that an administrator brought.
-type certificates struct {
-	dir string
-	own func() (*tls.Certificate, error)
-
-	mu     sync.Mutex
-	loaded bool
-	public *tls.Certificate
-}
-
-// publicFile holds a chain and its key, both PEM.
-const publicFile = "provision-public.pem"
-
-func (c *certificates) choose(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if public := c.current(); public != nil {
-		return public, nil
-	}
-	return c.own()
-}
-
-// current is the public certificate; nil if there is none that can be used.
-func (c *certificates) current() *tls.Certificate {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.loaded {
-		c.loaded = true
-		if text, err := os.ReadFile(filepath.Join(c.dir, publicFile)); err == nil {
-			if pair, err := tls.X509KeyPair(text, text); err == nil {
-				c.public = &pair
-			}
-		}
-	}
-	return c.public
-}
-
-// leaf is that of the public certificate; nil if there is none.
-func (c *certificates) leaf() *x509.Certificate {
-	if cert := c.current(); cert != nil {
-		return cert.Leaf
-	}
-	return nil
-}
-
-// put takes a chain with its key; empty takes it away. It is on disk and in
-// force on return.
-func (c *certificates) put(text []byte, now time.Time) (*x509.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	file := filepath.Join(c.dir, publicFile)
-	if len(text) == 0 {
-		c.loaded, c.public = true, nil
-		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-		return nil, nil
-	}
-	pair, err := tls.X509KeyPair(text, text)
-	if err != nil {
-		return nil, err
-	}
-	if now.After(pair.Leaf.NotAfter) {
-		return nil, fmt.Errorf("it expired on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
-	}
-	if err := writeDurably(file, text); err != nil {
-		return nil, err
-	}
-	c.loaded, c.public = true, &pair
-	return pair.Leaf, nil
 }
 
 // renewPath makes the personal path that a phone had worthless.

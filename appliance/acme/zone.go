@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -83,17 +84,9 @@ func (z Zone) update(ctx context.Context, change func(*dns.Msg)) error {
 		pause = time.Second
 	}
 	for try := 1; ; try++ {
-		rcode, err := z.send(ctx, change)
-		switch {
-		case err == nil && rcode == dns.RcodeSuccess:
-			return nil
-		case err == nil:
-			err = fmt.Errorf("%s says %s", z.Server, dns.RcodeToString[rcode])
-			if rcode != dns.RcodeServerFailure {
-				return err
-			}
-		}
-		if try == updateTries {
+		err := z.send(ctx, change)
+		refusal, refused := errors.AsType[*updateError](err)
+		if err == nil || try == updateTries || refused && refusal.rcode != dns.RcodeServerFailure {
 			return err
 		}
 		select {
@@ -106,7 +99,7 @@ func (z Zone) update(ctx context.Context, change func(*dns.Msg)) error {
 }
 
 // send sends an update once, over TCP, for a signed one is long.
-func (z Zone) send(ctx context.Context, change func(*dns.Msg)) (rcode int, err error) {
+func (z Zone) send(ctx context.Context, change func(*dns.Msg)) error {
 	m := new(dns.Msg)
 	m.SetUpdate(dns.Fqdn(z.Name))
 	change(m)
@@ -117,10 +110,14 @@ func (z Zone) send(ctx context.Context, change func(*dns.Msg)) (rcode int, err e
 		m.SetTsig(key, dns.Fqdn(z.Key.Algorithm), fudge, time.Now().Unix())
 	}
 	answer, _, err := client.ExchangeContext(ctx, m, z.Server)
-	if answer != nil && answer.Rcode != dns.RcodeSuccess {
-		return answer.Rcode, nil // a refusal need not be signed
+	if answer != nil && answer.Rcode != dns.RcodeSuccess { // a refusal need not be signed
+		fault := &updateError{server: z.Server, rcode: answer.Rcode}
+		if sign := answer.IsTsig(); sign != nil {
+			fault.tsig = sign.Error
+		}
+		return fault
 	}
-	return dns.RcodeSuccess, err
+	return err
 }
 
 // shows asks the name server for the record.

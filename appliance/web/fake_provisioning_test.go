@@ -43,12 +43,47 @@ func (f *fake) RenewPath(_ context.Context, m mac.Addr) (api.PersonalPath, error
 
 func (f *fake) PhonesTLS(context.Context) (api.PhonesTLS, error) { return api.PhonesTLS{}, nil }
 
-func (f *fake) Certificate(context.Context) (api.Certificate, error) { return api.Certificate{}, nil }
+// Certificate is the box's own, if none was put.
+func (f *fake) Certificate(context.Context) (api.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shown.Source != "" {
+		return f.shown, nil
+	}
+	at := f.now()
+	return api.Certificate{
+		Source: "own", Subject: "CN=office-12,O=Patchbay", Issuer: "CN=office-12 CA for phones,O=Patchbay", Names: []string{"office-12", "192.0.2.1"},
+		From: at.AddDate(0, -1, 0), Until: at.AddDate(2, 0, 0), Key: "RSA 2048", Ordered: f.shown.Ordered, Tried: f.shown.Tried, Fault: f.shown.Fault, Detail: f.shown.Detail,
+	}, nil
+}
 
-func (f *fake) OrderCertificate(context.Context) error { return f.deskNote("order") }
+func (f *fake) OrderCertificate(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shown.Tried = f.now()
+	return f.desk("order")
+}
 
-func (f *fake) PutCertificate(_ context.Context, pem string) (api.Certificate, error) {
-	return api.Certificate{}, f.deskNote("certificate of %d bytes", len(pem))
+func (f *fake) PutCertificate(_ context.Context, e api.CertificateEdit) (api.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case !strings.Contains(e.PEM, "PRIVATE KEY"):
+		return api.Certificate{}, &api.Invalid{Field: "pem", Text: "the private key is missing"}
+	case strings.Contains(e.PEM, "of others") && !e.AnyName:
+		return api.Certificate{}, &api.Invalid{Field: "any_name", Text: "no name leads to this box"}
+	}
+	at := f.now()
+	f.shown.Public, f.shown.Source, f.shown.Since, f.shown.Subject, f.shown.Issuer = true, "uploaded", at, "CN=phones.example.com", "CN=An authority with a long name for offices and their devices G2,O=Example Trust Services Limited,C=DE"
+	f.shown.Names, f.shown.From, f.shown.Until, f.shown.Key = []string{"phones.example.com", "*.phones.example.com"}, at.AddDate(0, 0, -1), at.AddDate(1, 0, 0), "ECDSA P-256"
+	return f.shown, f.desk("certificate of %d bytes", len(e.PEM))
+}
+
+func (f *fake) DropCertificate(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shown.Source = ""
+	return f.desk("certificate own")
 }
 
 func (f *fake) Sources(context.Context) ([]api.Source, error) {

@@ -37,6 +37,7 @@ type fake struct {
 	firmware  api.FirmwareView
 	overrides map[string]api.Override
 	sources   map[string]api.Source
+	shown     api.Certificate
 	text      string   // what the settings for other servers and their answers are made of; empty: what they should be
 	calls     []string // what was asked of the desk
 	err       error    // what the next call of the desk returns

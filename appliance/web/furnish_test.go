@@ -23,6 +23,10 @@ var (
 // state, lines, calls and problems.
 func (f *fake) furnish() {
 	now := f.now()
+	f.shown = api.Certificate{
+		Ordered: true, Tried: now.Add(-17 * time.Minute), Fault: "the name server 192.0.2.53:53 does not accept the key, or does not have the zone; look at key_name, key_algorithm, key_file and zone",
+		Detail: "put _acme-challenge.phones.example.com into example.com: 192.0.2.53:53 says NOTAUTH (BADKEY)",
+	}
 	f.snapshot.Tunnel = api.Tunnel{
 		Configured: true, Up: true, Gateway: "gw.example.com:5061", Since: now.Add(-2 * time.Hour),
 		Registrations: []api.Registration{

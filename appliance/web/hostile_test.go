@@ -66,6 +66,7 @@ func poison(f *fake, text string) {
 	ref := &api.LineRef{ID: 1, Name: text, Number: text, Extension: text}
 	f.lines = map[int64]*api.Line{1: {ID: 1, Name: text, AOR: text, Number: text, Extension: text, AuthUser: text}}
 	f.sources = map[string]api.Source{"site": {Scope: "site", Source: "proxy", Upstream: text, Outbound: text}, yealink.String(): {Scope: yealink.String(), Source: "redirect", Upstream: text, Outbound: text}}
+	f.shown = api.Certificate{Source: "ordered", Subject: text, Issuer: text, Names: []string{text}, Key: "RSA 2048", Ordered: true, Fault: text, Detail: text}
 	f.overrides = map[string]api.Override{"vendor/yealink": {Scope: "vendor/yealink", Values: map[string]string{"a": text}, Before: map[string]string{"a": text}}}
 	f.phones = map[mac.Addr]*api.Phone{yealink: {
 		MAC: yealink, Vendor: text, Model: text, Firmware: text, IP: netip.MustParseAddr("192.0.2.1"), Evidence: text, State: api.SignedIn,
@@ -122,7 +123,7 @@ var formValue = regexp.MustCompile(` value="[^"]*"`)
 // called, so nothing that they say becomes markup.
 func TestHostileStrings(t *testing.T) {
 	s, f, token := office(t)
-	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/firmware", "/lines", "/lines/1", "/calls", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/overrides?scope=vendor/yealink", "/source", "/nothing"}
+	paths := []string{"/", "/phones", "/phones/" + yealink.String(), "/firmware", "/lines", "/lines/1", "/calls", "/network", "/network/leases", "/network/snippets?server=isc&vlan=20", "/overrides?scope=vendor/yealink", "/source", "/certificate", "/nothing"}
 	want := map[string][]string{}
 	poison(f, "harmless")
 	for _, path := range paths {

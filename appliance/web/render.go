@@ -20,7 +20,7 @@ var templateFiles embed.FS
 // pages are the parsed templates, one set for each page.
 type pages struct{ sets map[string]*template.Template }
 
-var pageNames = []string{"dashboard", "phones", "phone", "firmware", "lines", "line", "calls", "network", "leases", "snippets", "enrol", "sheets", "actions", "audit", "pairing", "pair", "policy", "overrides", "source", "login", "setup", "password", "error"}
+var pageNames = []string{"dashboard", "phones", "phone", "firmware", "lines", "line", "calls", "network", "leases", "snippets", "enrol", "sheets", "actions", "audit", "pairing", "pair", "policy", "overrides", "source", "certificate", "login", "setup", "password", "error"}
 
 func loadPages(s *Server) (*pages, error) {
 	p := &pages{sets: map[string]*template.Template{}}
@@ -29,6 +29,7 @@ func loadPages(s *Server) (*pages, error) {
 		"lang":   func() string { return s.texts.language },
 		"asset":  s.files.url,
 		"when":   s.when,
+		"day":    func(t time.Time) string { return t.In(s.zone).Format(time.DateOnly) },
 		"ago":    s.ago,
 		"iso":    func(t time.Time) string { return t.In(s.zone).Format(time.RFC3339) },
 		"hasCA":  func() bool { return s.ca != nil },

@@ -60,6 +60,12 @@ func TestWords(t *testing.T) {
 	for _, kind := range (sourcePage{}).Kinds() {
 		used["source.kind-"+kind] = true
 	}
+	for _, source := range []string{"own", "uploaded", "ordered"} {
+		used["certificate.source-"+source] = true
+	}
+	for _, word := range []string{"certificate", "certificate-own", "certificate-order"} {
+		used["done."+word] = true
+	}
 	for _, kind := range (overridesPage{}).Kinds() {
 		used["overrides.group-"+kind] = true
 	}

@@ -53,7 +53,7 @@ var commands = []command{
 	{"uploads", "MAC [ID]", "list what a phone has written to the box, or print one file", uploads},
 	{"path", "MAC [renew]", "print the personal address of a phone", personalPath},
 	{"tls", "", "show what phones speak by HTTPS, and which will stop working when", phonesTLS},
-	{"certificate", "[FILE | own | order]", "what phones are shown by https; show them a public certificate (chain and key in PEM), or order one", certificate},
+	{"certificate", "[[--any-name] FILE | own | order]", "what phones are shown by https; show them a public certificate (chain and key in PEM), or order one", certificate},
 	{"drill", "[now]", "show what rehearsals of the loss of the gateway found, or begin one", drill},
 	{"doctor", "[--config FILE]", "examine the box and what it hangs on", doctor},
 	{"dhcp", "resume --interface NAME", "make DHCP offers although another server was seen", dhcpCommand},

@@ -57,7 +57,9 @@ func phonesTLS(ctx context.Context, args []string, out io.Writer) error {
 
 // certificate has phones shown a public certificate.
 func certificate(ctx context.Context, args []string, out io.Writer) error {
-	rest, socket, err := socketFlags("certificate")(args, 1)
+	fs := flags("certificate")
+	anyName := fs.Bool("any-name", false, "take a certificate of which no name leads to the box as far as it can tell")
+	rest, socket, err := socketFlagsOf(fs)(args, 1)
 	if err != nil {
 		return err
 	}
@@ -65,11 +67,11 @@ func certificate(ctx context.Context, args []string, out io.Writer) error {
 		return api.PrintCertificate(ctx, out, socket, len(rest) == 1)
 	}
 	if rest[0] == "own" {
-		return api.ChangeCertificate(ctx, out, socket, "")
+		return api.OwnCertificate(ctx, out, socket)
 	}
 	text, err := os.ReadFile(rest[0])
 	if err != nil {
 		return err
 	}
-	return api.ChangeCertificate(ctx, out, socket, string(text))
+	return api.ChangeCertificate(ctx, out, socket, api.CertificateEdit{PEM: string(text), AnyName: *anyName})
 }

@@ -82,6 +82,7 @@ type shownCertificate struct {
 	Names  []string
 	Tried  time.Time
 	Fault  string
+	Detail string
 }
 
 // TestACME: the box orders a certificate of an authority, a phone that knows no
@@ -143,7 +144,7 @@ func TestACME(t *testing.T) {
 	n.write("update.key", "d3Jvbmc=\n")
 	b.must("POST", "/provisioning/certificate/order", nil)
 	n.eventually(15*time.Second, "the fault to be told", func() bool { return shown().Fault != "" })
-	if last := shown(); !last.Public || !strings.Contains(last.Fault, "says NOTAUTH") {
+	if last := shown(); !last.Public || !strings.Contains(last.Fault, "does not accept the key") || !strings.Contains(last.Detail, "says NOTAUTH") {
 		t.Errorf("%+v", last)
 	}
 	if text := string(b.must("GET", "/status", nil)); !strings.Contains(text, "No public certificate for phones could be ordered") {

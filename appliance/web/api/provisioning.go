@@ -30,9 +30,12 @@ type Provisioning interface {
 	// OrderCertificate has the public certificate ordered now; what comes of it
 	// is in Certificate. [*Invalid] if none is ordered here.
 	OrderCertificate(ctx context.Context) error
-	// PutCertificate has phones shown a public certificate: a chain and its key
-	// in PEM. Empty: the box's own again. Errors are [*Invalid].
-	PutCertificate(ctx context.Context, pem string) (Certificate, error)
+	// PutCertificate has phones shown a certificate from now on. It is on disk
+	// before it is in force. [*Invalid] says why it can't be used.
+	PutCertificate(ctx context.Context, e CertificateEdit) (Certificate, error)
+	// DropCertificate goes back to the box's own; where the box orders one, an
+	// order is placed.
+	DropCertificate(ctx context.Context) error
 }
 
 // Upload is a file that a phone wrote: a log, overrides, a directory.
@@ -78,20 +81,30 @@ type TLSChange struct {
 
 // Certificate is what phones are shown by HTTPS.
 type Certificate struct {
-	Public  bool      `json:"public"` // an administrator brought it
-	Subject string    `json:"subject"`
+	Public  bool      `json:"public"`  // it is not of the box's own CA
+	Source  string    `json:"source"`  // own, uploaded or ordered
+	Since   time.Time `json:"since"`   // when it came; zero: not known, or the box's own
+	Subject string    `json:"subject"` // RFC 2253
+	Issuer  string    `json:"issuer"`
 	Names   []string  `json:"names"` // names and addresses that it is good for
+	From    time.Time `json:"from"`
 	Until   time.Time `json:"until"`
-	// Ordered says that it is ordered by the box itself; Tried is when it was
-	// last, and Fault why that came to nothing.
+	Key     string    `json:"key"` // such as "RSA 2048"
+	// Ordered says that the box orders certificates itself: Tried is when it did
+	// so last, Got when an order last brought one, Fault why the last came to
+	// nothing, and Detail that in the words of authority and name server.
 	Ordered bool      `json:"ordered"`
 	Tried   time.Time `json:"tried"`
+	Got     time.Time `json:"got"`
 	Fault   string    `json:"fault"`
+	Detail  string    `json:"detail"`
 }
 
 // CertificateEdit is the request to show phones another certificate.
 type CertificateEdit struct {
 	PEM string `json:"pem"` // chain, leaf first, and private key
+	// AnyName takes one of which no name leads to the box as far as it can tell.
+	AnyName bool `json:"any_name,omitempty"`
 }
 
 func (h *handler) provisioningRoutes() []Route {
@@ -188,14 +201,13 @@ func (h *handler) putCertificate(r *http.Request) (int, any, error) {
 	if strings.TrimSpace(in.PEM) == "" {
 		return 0, nil, &Invalid{Field: "pem", Text: "send the certificate, the chain and the private key, all in PEM"}
 	}
-	c, err := h.b.PutCertificate(r.Context(), in.PEM)
+	c, err := h.b.PutCertificate(r.Context(), in)
 	c.Names = orEmpty(c.Names)
 	return http.StatusOK, c, err
 }
 
 func (h *handler) dropCertificate(r *http.Request) (int, any, error) {
-	_, err := h.b.PutCertificate(r.Context(), "")
-	return 0, nil, err
+	return 0, nil, h.b.DropCertificate(r.Context())
 }
 
 func (h *handler) orderCertificate(r *http.Request) (int, any, error) {
@@ -245,12 +257,9 @@ func (c *Client) PhonesTLS(ctx context.Context) (t PhonesTLS, err error) {
 	return t, c.call(ctx, http.MethodGet, "/provisioning/tls", nil, &t)
 }
 
-// PutCertificate has phones shown a public certificate; empty: the box's own.
-func (c *Client) PutCertificate(ctx context.Context, pem string) (cert Certificate, err error) {
-	if pem == "" {
-		return cert, c.call(ctx, http.MethodDelete, "/provisioning/certificate", nil, nil)
-	}
-	return cert, c.call(ctx, http.MethodPut, "/provisioning/certificate", CertificateEdit{PEM: pem}, &cert)
+// PutCertificate has phones shown another certificate.
+func (c *Client) PutCertificate(ctx context.Context, e CertificateEdit) (cert Certificate, err error) {
+	return cert, c.call(ctx, http.MethodPut, "/provisioning/certificate", e, &cert)
 }
 
 // PrintUploads writes what a phone has written, or one file of it as it is.
@@ -328,32 +337,47 @@ func PrintCertificate(ctx context.Context, w io.Writer, socket string, order boo
 	if err := c.call(ctx, http.MethodGet, "/provisioning/certificate", nil, &cert); err != nil {
 		return err
 	}
-	whose := "the box's own certificate"
-	if cert.Public {
-		whose = "the certificate of " + Printable(cert.Subject)
-	}
-	_, _ = fmt.Fprintf(w, "Phones are shown %s, good until %s, for %s.\n", whose, cert.Until.Format(time.DateOnly), Printable(strings.Join(cert.Names, ", ")))
+	_, _ = fmt.Fprintf(w, "Phones are shown %s of %s,\n%s, good from %s until %s,\nfor %s.\nSigned by %s.\n", whose(cert), Printable(cert.Subject),
+		cert.Key, cert.From.Format(time.DateOnly), cert.Until.Format(time.DateOnly), Printable(strings.Join(cert.Names, ", ")), Printable(cert.Issuer))
 	if cert.Ordered {
-		_, _ = fmt.Fprintf(w, "Ordered by the box, last %s.\n", When(cert.Tried))
+		_, _ = fmt.Fprintf(w, "Ordered by the box, last %s; a certificate last came %s.\n", When(cert.Tried), When(cert.Got))
 	}
 	if cert.Fault != "" {
-		_, _ = fmt.Fprintf(w, "That came to nothing: %s\n", Printable(cert.Fault))
+		_, _ = fmt.Fprintf(w, "The last order came to nothing: %s.\nIn full: %s\n", Printable(cert.Fault), Printable(cert.Detail))
 	}
 	return nil
 }
 
-// ChangeCertificate has phones shown another certificate and says so.
-func ChangeCertificate(ctx context.Context, w io.Writer, socket, pem string) error {
+// whose says how a certificate came to be.
+func whose(c Certificate) string {
+	switch c.Source {
+	case "uploaded":
+		return "the certificate that was uploaded"
+	case "ordered":
+		return "the certificate that the box ordered"
+	}
+	return "the box's own certificate"
+}
+
+// OwnCertificate has phones shown the box's own certificate and says so.
+func OwnCertificate(ctx context.Context, w io.Writer, socket string) error {
 	c := NewClient(socket)
 	defer c.Close()
-	cert, err := c.PutCertificate(ctx, pem)
+	if err := c.call(ctx, http.MethodDelete, "/provisioning/certificate", nil, nil); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "Phones are shown the box's own certificate again.")
+	return err
+}
+
+// ChangeCertificate has phones shown another certificate and says so.
+func ChangeCertificate(ctx context.Context, w io.Writer, socket string, e CertificateEdit) error {
+	c := NewClient(socket)
+	defer c.Close()
+	cert, err := c.PutCertificate(ctx, e)
 	if err != nil {
 		return err
 	}
-	if pem == "" {
-		_, err = fmt.Fprintln(w, "Phones are shown the box's own certificate again.")
-		return err
-	}
-	_, err = fmt.Fprintf(w, "Phones are shown the certificate of %s, good until %s.\n", cert.Subject, cert.Until.Format(time.DateOnly))
+	_, err = fmt.Fprintf(w, "Phones are shown the certificate of %s, good until %s.\n", Printable(cert.Subject), cert.Until.Format(time.DateOnly))
 	return err
 }

@@ -51,15 +51,17 @@ func (f *fake) PhonesTLS(context.Context) (PhonesTLS, error) {
 }
 
 func (f *fake) Certificate(context.Context) (Certificate, error) {
-	return Certificate{Subject: "CN=box", Until: at}, nil
+	return Certificate{Source: "ordered", Subject: "CN=box", Issuer: "CN=an authority", Until: at, Ordered: true, Fault: "the key\x1b is wrong", Detail: "says NOTAUTH"}, nil
 }
 
-func (f *fake) PutCertificate(_ context.Context, pem string) (Certificate, error) {
-	if pem == "bad" {
+func (f *fake) PutCertificate(_ context.Context, e CertificateEdit) (Certificate, error) {
+	if e.PEM == "bad" {
 		return Certificate{}, &Invalid{Field: "pem", Text: "no"}
 	}
-	return Certificate{Public: true, Subject: "CN=phones.example.com", Until: at}, f.note("certificate %q", pem)
+	return Certificate{Public: true, Subject: "CN=phones.example.com", Until: at}, f.note("certificate %q", e.PEM)
 }
+
+func (f *fake) DropCertificate(context.Context) error { return f.note("certificate own") }
 
 func (f *fake) OrderCertificate(context.Context) error { return f.note("order") }
 
@@ -174,8 +176,8 @@ func TestPrintProvisioning(t *testing.T) {
 		func() error { return PrintUploads(t.Context(), &out, socket, known, "1-app.log") },
 		func() error { return PrintPath(t.Context(), &out, socket, known, true) },
 		func() error { return PrintTLS(t.Context(), &out, socket) },
-		func() error { return ChangeCertificate(t.Context(), &out, socket, "x") },
-		func() error { return ChangeCertificate(t.Context(), &out, socket, "") },
+		func() error { return ChangeCertificate(t.Context(), &out, socket, CertificateEdit{PEM: "x"}) },
+		func() error { return OwnCertificate(t.Context(), &out, socket) },
 		func() error { return PrintCertificate(t.Context(), &out, socket, false) },
 		func() error { return PrintCertificate(t.Context(), &out, socket, true) },
 		func() error { return PrintSources(t.Context(), &out, socket) },
@@ -192,7 +194,7 @@ func TestPrintProvisioning(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "  a = 1", "site: proxy noam", "redirect  emea", "2 phones are asked", "  b = 2", "vendor/yealink                           1 phones", "3 phones are asked to fetch", "+a = 1"} {
+	for _, want := range []string{"1-app.log", "log", "/p/def/", "TLS_RSA_WITH_AES_128_CBC_SHA", "will stop working when TLS 1.0 is switched off", "phones.example.com", "own certificate", "the certificate that the box ordered", "Signed by CN=an authority", "is wrong", "In full: says NOTAUTH", "  a = 1", "site: proxy noam", "redirect  emea", "2 phones are asked", "  b = 2", "vendor/yealink                           1 phones", "3 phones are asked to fetch", "+a = 1"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}

@@ -271,6 +271,40 @@ await step('where configurations come from', async () => {
   await page.getByText('As the configuration file says.').waitFor();
 });
 
+await step('what phones are shown by HTTPS', async () => {
+  await page.getByRole('link', { name: 'Certificate', exact: true }).click();
+  await page.waitForURL(`${PAGE}/certificate`);
+  await page.getByText('the box itself').waitFor();
+  await page.getByText('does not accept the key').waitFor();
+  await page.getByText('In the words of the other side').click();
+  await page.getByText('says NOTAUTH').waitFor();
+  await shot(page, 'certificate');
+  const file = (name, text) => ({ name, mimeType: 'application/x-pem-file', buffer: Buffer.from(text) });
+  const chain = page.getByLabel('Certificate and chain');
+  const key = page.getByLabel('Private key');
+  const save = page.getByRole('button', { name: 'Show it to phones' });
+  await chain.setInputFiles(file('phones.pem', '-----BEGIN CERTIFICATE-----'));
+  await save.click();
+  await page.getByText('the private key is missing').waitFor();
+  await chain.setInputFiles(file('phones.pem', '-----BEGIN CERTIFICATE----- of others'));
+  await key.setInputFiles(file('phones.key', '-----BEGIN PRIVATE KEY-----'));
+  await save.click();
+  await page.getByText('no name leads to this box').waitFor();
+  await focused(chain);
+  await shot(page, 'certificate-refused');
+  await chain.setInputFiles(file('phones.pem', '-----BEGIN CERTIFICATE----- of others'));
+  await key.setInputFiles(file('phones.key', '-----BEGIN PRIVATE KEY-----'));
+  await page.getByLabel('all the same').check();
+  await save.click();
+  await page.getByText('Phones are shown the new certificate from now on.').waitFor();
+  await page.getByText('an administrator').waitFor();
+  await shot(page, 'certificate-uploaded');
+  await page.getByRole('button', { name: 'Take it away and order one' }).click();
+  await page.getByText("Phones are shown the box's own certificate again.").waitFor();
+  await page.getByRole('button', { name: 'Order one now' }).click();
+  await page.getByText('A certificate is being ordered.').waitFor();
+});
+
 await step('add a phone that was not seen', async () => {
   await page.goto(`${PAGE}/phones`);
   await page.getByText('Add a phone that was not seen yet').click();
@@ -455,7 +489,7 @@ await step('in the dark', async () => {
   await dark.locator('[data-status][data-is=on]').waitFor();
   await shot(dark, 'dark-dashboard');
   for (const [name, path] of [['dark-phone', yealink], ['dark-phones', '/phones'], ['dark-firmware', '/firmware'], ['dark-line', '/lines/1'],
-    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-source', '/source'], ['dark-overrides', '/overrides?scope=vendor/yealink'], ['dark-password', '/password']]) {
+    ['dark-network', '/network'], ['dark-leases', '/network/leases'], ['dark-snippets', '/network/snippets?server=isc'], ['dark-source', '/source'], ['dark-certificate', '/certificate'], ['dark-overrides', '/overrides?scope=vendor/yealink'], ['dark-password', '/password']]) {
     await dark.goto(PAGE + path);
     await shot(dark, name);
   }
@@ -490,7 +524,7 @@ await step('text at twice its size', async () => {
     await large.setViewportSize({ width: 320, height: 600 });
   }
   await login(large);
-  for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/source', '/password']) {
+  for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/source', '/certificate', '/password']) {
     await large.goto(PAGE + path);
     await check(large, `${path} enlarged`);
   }
@@ -514,7 +548,7 @@ await step(`${VECTORS} hostile names on every page`, async () => {
   // All at the width where room is short; a sample where there is plenty.
   for (let n = width < 600 ? 0 : 3; n < Number(VECTORS); n += width < 600 ? 1 : 4) {
     const text = await tell(`/poison/${n}`);
-    for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/source']) {
+    for (const path of ['/', '/phones', '/firmware', yealink, '/lines', '/lines/1', '/network', '/network/leases', '/network/snippets?server=isc&vlan=20', '/overrides?scope=vendor/yealink', '/source', '/certificate']) {
       await page.goto(PAGE + path);
       await check(page, `${path} with ${text}`);
     }
