@@ -4,13 +4,16 @@ package sipedge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +27,7 @@ type sippScript struct {
 	caller bool
 	number string // dialled
 	cseq   int
+	times  int // how many calls it takes; 0: one
 }
 
 func calls(number string) *sippScript { return &sippScript{caller: true, number: number} }
@@ -39,6 +43,11 @@ func sippSDP(direction string) string {
 		s += "a=" + direction + "\n"
 	}
 	return s
+}
+
+// sippSRTP is a description of the gateway's side.
+func sippSRTP() string {
+	return strings.Replace(sippSDP(""), "RTP/AVP", "RTP/SAVP", 1) + "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw\n"
 }
 
 // sippFax is the change to T.38 of a machine.
@@ -183,9 +192,37 @@ func (s *sippScript) xml() string {
 	return "<?xml version=\"1.0\" encoding=\"ISO-8859-1\" ?>\n<scenario name=\"x\">\n" + s.b.String() + "</scenario>\n"
 }
 
-// sippPeer is a phone of the directory that sipp plays.
+// dialogOf2 in a scenario stands for the dialog that the box has with phone 2,
+// as Replaces names it (RFC 3891 §6.1): what phone 2 would tell a colleague.
+const dialogOf2 = "DIALOG-OF-2"
+
+// namesDialog waits for that dialog, which rings at least, and names it.
+func (s *sippScript) namesDialog(t *testing.T, rig *callRig) {
+	t.Helper()
+	text := s.b.String()
+	if !strings.Contains(text, dialogOf2) {
+		return
+	}
+	var value string
+	until(t, "a dialog with phone 2", func() bool {
+		rig.server.mu.Lock()
+		defer rig.server.mu.Unlock()
+		for _, l := range rig.server.dialogs {
+			if l.account == testAccount(2) {
+				tag := l.peerTag() // known once it has answered
+				value = replaces{callID: l.callID, toTag: cmp.Or(tag, "early"), fromTag: l.localTag}.String()
+				return tag != "" || strings.Contains(text, "early-only")
+			}
+		}
+		return false
+	})
+	s.b.Reset()
+	s.b.WriteString(strings.ReplaceAll(text, dialogOf2, value))
+}
+
+// sippPeer is a phone of the directory that sipp plays, or the gateway.
 type sippPeer struct {
-	n           byte
+	n           byte          // 0: the gateway
 	after       time.Duration // a caller waits until the others ring
 	*sippScript               // nil: it only registers
 }
@@ -199,6 +236,53 @@ func sippPort(t *testing.T, rig *callRig, n byte) netip.AddrPort {
 		t.Fatal(err)
 	}
 	return a.local
+}
+
+// sippGateway lets sipp play the gateway: what the box sends over TLS goes on to
+// the port of sipp, by UDP, and what that answers goes back. Lines are
+// registered without it. It returns that port, and where sipp finds the box.
+func sippGateway(t *testing.T, g *gateway) (at, box netip.AddrPort) {
+	t.Helper()
+	free, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at = addrPortOf(free.LocalAddr())
+	_ = free.Close()
+	conn, err := net.DialUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)), net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case m := <-g.in:
+				_, _ = conn.Write([]byte(m.String()))
+			case <-over:
+				return
+			}
+		}
+	})
+	wg.Go(func() {
+		buf := make([]byte, 65536)
+		for {
+			n, err := conn.Read(buf)
+			switch {
+			case err == nil:
+				_ = g.write(buf[:n])
+			case errors.Is(err, net.ErrClosed):
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(over)
+		_ = conn.Close()
+		wg.Wait()
+	})
+	return at, addrPortOf(conn.LocalAddr())
 }
 
 // bound waits until somebody has a port. It looks, since trying would be in
@@ -223,7 +307,7 @@ func (p sippPeer) play(ctx context.Context, dir string, box, at netip.AddrPort) 
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "sipp", box.String(), "-i", at.Addr().String(), "-p", fmt.Sprint(at.Port()), "-mi", at.Addr().String(),
-		"-sf", name+".xml", "-inf", name+".csv", "-m", "1", "-nostdin", "-timeout", "20", "-timeout_error", "-trace_err", "-error_file", name+".err", "-trace_msg", "-message_file", name+".msg")
+		"-sf", name+".xml", "-inf", name+".csv", "-m", fmt.Sprint(max(1, p.times)), "-nostdin", "-timeout", "20", "-timeout_error", "-trace_err", "-error_file", name+".err", "-trace_msg", "-message_file", name+".msg")
 	cmd.Dir = dir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -247,6 +331,18 @@ func TestSipp(t *testing.T) {
 	upTo := func(number string) *sippScript {
 		return calls(number).dials("", sdp).mayHear(180).hears(200).acks("")
 	}
+	// finally answers the INVITE of before, with something else in between.
+	finally := func(s *sippScript, body string) *sippScript {
+		return s.once("SIP/2.0 200 OK\nVia:[$6]\nFrom:[$1]\nTo:[$2];tag=[pid]u[call_number]\n[last_Call-ID:]\nCSeq: 1 INVITE\nContact: <sip:[field0]@[local_ip]:[local_port]>\n" + withBody(body)).gets("ACK")
+	}
+	// pracks acknowledges a 183 with the number of the INVITE, and its 200.
+	pracks := func(s *sippScript, offer string, checks ...string) *sippScript {
+		return s.write(`<recv response="183" rrs="true"><action><ereg regexp="[0-9]+" search_in="hdr" header="RSeq:" check_it="true" assign_to="5"/></action></recv>`).
+			asks("PRACK", "RAck: [$5] 2 INVITE\n", offer, 200, checks...).hears(200).
+			once(strings.Replace(calls("102").request("ACK", "", ""), "CSeq: 0 ACK", "CSeq: 2 ACK", 1))
+	}
+	waiting := isCalled()
+	waiting.times = 2
 	tests := []struct {
 		name  string
 		peers []sippPeer
@@ -282,16 +378,48 @@ func TestSipp(t *testing.T) {
 		}},
 		{"early media and 100rel, known to the caller only", []sippPeer{
 			{2, 0, byeFrom(isCalled().isInvited().says(183, "", sdp).pause(300*time.Millisecond).says(200, "", sdp).gets("ACK"))},
-			{1, 0, calls("102").dials("Require: 100rel\n", sdp).
-				write(`<recv response="183" rrs="true"><action><ereg regexp="[0-9]+" search_in="hdr" header="RSeq:" check_it="true" assign_to="5"/></action></recv>`).
-				asks("PRACK", "RAck: [$5] 2 INVITE\n", "", 200).hears(200).
-				once(strings.Replace(calls("102").request("ACK", "", ""), "CSeq: 0 ACK", "CSeq: 2 ACK", 1)).asks("BYE", "", "", 200)},
+			{1, 0, pracks(calls("102").dials("Require: 100rel\n", sdp), "").asks("BYE", "", "", 200)},
 		}},
 		{"100rel, known to the called only", []sippPeer{
-			{2, 0, byeFrom(isCalled().isInvited("100rel").says(183, "Require: 100rel\nRSeq: 7\n", sdp).
-				gets("PRACK", "RAck: 7 1 INVITE").again(200, "").
-				once("SIP/2.0 200 OK\nVia:[$6]\nFrom:[$1]\nTo:[$2];tag=[pid]u[call_number]\n[last_Call-ID:]\nCSeq: 1 INVITE\nContact: <sip:[field0]@[local_ip]:[local_port]>\n" + withBody(sdp)).gets("ACK"))},
+			{2, 0, byeFrom(finally(isCalled().isInvited("100rel").says(183, "Require: 100rel\nRSeq: 7\n", sdp).
+				gets("PRACK", "RAck: 7 1 INVITE").again(200, ""), sdp))},
 			{1, 0, calls("102").dials("", sdp).hears(183, "m=audio").hears(200).acks("").asks("BYE", "", "", 200)},
+		}},
+		{"100rel, known to both, with an offer in the PRACK and none in the 200", []sippPeer{
+			{2, 0, byeFrom(finally(isCalled().isInvited("100rel").says(183, "Require: 100rel\nRSeq: 7\n", sdp).
+				gets("PRACK", "RAck: 7 1 INVITE").again(200, "").pause(300*time.Millisecond), ""))},
+			{1, 0, pracks(calls("102").dials("Supported: 100rel\n", sdp), sdp, "m=audio").asks("BYE", "", "", 200)},
+		}},
+		{"100rel, by the gateway and the caller", []sippPeer{
+			{0, 0, byeFrom(finally(isCalled().isInvited("100rel", "RTP/SAVP").says(183, "Require: 100rel\nRSeq: 77\n", sippSRTP()).
+				gets("PRACK", "RAck: 77 1 INVITE").again(200, "").pause(300*time.Millisecond), ""))},
+			{1, 0, pracks(calls("0301112223").dials("Require: 100rel\n", sdp), "").asks("BYE", "", "", 200)},
+		}},
+		{"the gateway redirects", []sippPeer{
+			{0, 0, byeFrom(isCalled().isInvited("INVITE sip:.49301112223@").
+				once("SIP/2.0 302 Moved Temporarily\n[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]u[call_number]\n[last_Call-ID:]\n[last_CSeq:]\n"+
+					"Contact: <sip:late@b.example.com>;q=0.1, <sip:+4940999@b.example.com>;q=0.9\nContent-Length: 0\n\n").gets("ACK").
+				gets("INVITE", "INVITE sip:.4940999@b.example.com").says(180, "", "").says(200, "", sippSRTP()).gets("ACK"))},
+			{1, 0, calls("0301112223").dials("", sdp).hears(180).hears(200).acks("").asks("BYE", "", "", 200)},
+		}},
+		{"Replaces, of who rings, by another phone", []sippPeer{
+			{2, 0, isCalled().isInvited().says(180, "", "").gets("CANCEL", "cause=200").says(200, "", "").terminated().gets("ACK")},
+			{1, 0, byeFrom(calls("102").dials("", sdp).hears(180).hears(200).acks(""))},
+			{5, 500 * time.Millisecond, calls("102").dials("Replaces: "+dialogOf2+";early-only\nRequire: replaces\n", sdp).hears(200).acks("").asks("BYE", "", "", 200)},
+		}},
+		{"Replaces, of who talks, by another phone of the line", []sippPeer{
+			{2, 0, byeFrom(talks())},
+			{1, 0, byeFrom(upTo("102").gets("INVITE", "a=sendrecv").again(200, sdp).gets("ACK"))},
+			{4, 500 * time.Millisecond, calls("102").dials("Replaces: "+dialogOf2+"\nRequire: replaces\n", sdp).hears(200).acks("").asks("BYE", "", "", 200)},
+		}},
+		{"call waiting: one phone holds one call for another, and goes back", []sippPeer{
+			{2, 0, byeFrom(waiting.isInvited().says(180, "", "").pause(300*time.Millisecond).says(200, "", sdp).gets("ACK").pause(500*time.Millisecond).
+				asks("INVITE", "", sippSDP("sendonly"), 200, "a=recvonly").acks("").pause(500*time.Millisecond).
+				asks("INVITE", "", sdp, 200, "a=sendrecv").acks(""))},
+			{1, 0, upTo("102").gets("INVITE", "a=sendonly").again(200, sippSDP("recvonly")).gets("ACK").
+				gets("INVITE", "a=sendrecv").again(200, sdp).gets("ACK").pause(200*time.Millisecond).asks("BYE", "", "", 200)},
+			{5, 500 * time.Millisecond, upTo("102").gets("INVITE", "a=sendonly").again(200, sippSDP("recvonly")).gets("ACK").
+				gets("INVITE", "a=sendrecv").again(200, sdp).gets("ACK").pause(200*time.Millisecond).asks("BYE", "", "", 200)},
 		}},
 		{"session timer", []sippPeer{
 			{2, 0, byeFrom(talks())},
@@ -356,21 +484,29 @@ func TestSipp(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			rig := newCallRig(t, false, nil)
+			withGateway := slices.ContainsFunc(tt.peers, func(p sippPeer) bool { return p.n == 0 })
+			rig := newCallRig(t, withGateway, nil)
+			if withGateway {
+				up(t, rig)
+			}
 			ctx, stop := context.WithTimeout(t.Context(), 40*time.Second)
 			defer stop()
 			dir := t.TempDir()
 			var wg sync.WaitGroup
 			for _, p := range tt.peers {
-				at := sippPort(t, rig, p.n)
-				if p.sippScript == nil {
+				var at netip.AddrPort
+				box := rig.ep.Addrs()[0]
+				if p.n == 0 {
+					at, box = sippGateway(t, rig.gw)
+				} else if at = sippPort(t, rig, p.n); p.sippScript == nil {
 					continue
 				}
+				p.namesDialog(t, rig)
 				if p.after > 0 {
 					p.wait(p.after)
 				}
 				wg.Go(func() {
-					if err := p.play(ctx, dir, rig.ep.Addrs()[0], at); err != nil {
+					if err := p.play(ctx, dir, box, at); err != nil {
 						t.Error(err)
 					}
 				})
