@@ -12,11 +12,12 @@ TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
 TESTFLAGS = $(if $(RACE),-race) -v -skip Corpora -timeout 5m
 # No file is left out by a tag, so that all of them at once see everything.
 ALLTAGS  = lab,bench,browser
+PROFILE  = $(abspath cmd/patchbay/default.pgo)
 COUNT    = awk -f .ci/testcount.awk
 
-SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml)
+SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml cmd/patchbay/default.pgo)
 
-.PHONY: prompts plans demo demo-once build test check lab lab-wan bench bench-dhcp bench-provision bench-sip bench-media soak-dhcp chaos soak corpora browser systemd clean
+.PHONY: profile prompts plans demo demo-once build test check lab lab-wan bench bench-dhcp bench-provision bench-sip bench-media soak-dhcp chaos soak corpora browser systemd clean
 
 bin/patchbay: $(SOURCES)
 	$(BUILD) -o $@ ./cmd/patchbay
@@ -71,14 +72,22 @@ bench-provision: bin/patchbay
 
 # Root, Kamailio and the same machine. Twenty minutes.
 bench-sip: bin/patchbay
-	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 60m -run '^TestSIP' ./appliance/lab/bench
+	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -pgo=$(PROFILE) -tags bench -v -count=1 -timeout 60m -run '^TestSIP' ./appliance/lab/bench
 
 # Relaying RTP beside rtpengine in user space, and to SRTP: processor time per
 # packet, latency, allocations, memory, pauses of the collector. The same needs
 # and rtpengine; ten minutes. BENCH_CALLS says how many calls (500), BENCH_PROFILE
 # names a file for a CPU profile of our relay.
 bench-media: bin/patchbay
-	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -timeout 60m -run '^TestMedia' ./appliance/lab/bench
+	PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -pgo=$(PROFILE) -tags bench -v -count=1 -timeout 60m -run '^TestMedia' ./appliance/lab/bench
+
+# What the compiler optimises for: processor profiles under the loads of the
+# benches. Taken anew when the hot paths have changed much; the needs of bench-sip
+# and bench-dhcp, three minutes.
+profile: bin/patchbay
+	rm -rf bin/profile && mkdir -p bin/profile
+	PATCHBAY_PROFILE=$(abspath bin/profile) BENCH_PAIRS=1 PATCHBAY_BIN=$(abspath bin/patchbay) CGO_ENABLED=0 $(GO) test -tags bench -v -count=1 -run '^TestDHCPKea|^TestProvisionNginx|^TestSIPCalls|^TestSIPRegister' ./appliance/lab/bench || true
+	$(GO) tool pprof -proto -output=$(PROFILE) bin/profile/*.pprof
 
 # The same needs; a power return, a flood and a hundred kills; ten minutes.
 soak-dhcp: bin/patchbay

@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"patchbay/appliance/web":           {"patchbay/appliance/web/api"},
 	"patchbay/appliance/web/api":       {},
 	"patchbay/appliance/lab":           {},
-	"patchbay/appliance/lab/bench":     {"patchbay/appliance/lab", "patchbay/dhcp", "patchbay/appliance/store", "patchbay/media", "patchbay/provision/enrol", "patchbay/sipedge"},
+	"patchbay/appliance/lab/bench":     {"patchbay/appliance", "patchbay/appliance/lab", "patchbay/dhcp", "patchbay/appliance/store", "patchbay/media", "patchbay/provision/enrol", "patchbay/sipedge"},
 	"patchbay/appliance/lab/netns":     {"patchbay/appliance/lab"},
 	"patchbay/appliance": {
 		"patchbay/appliance/acme", "patchbay/appliance/mdns", "patchbay/appliance/store", "patchbay/appliance/switchport", "patchbay/appliance/web", "patchbay/appliance/web/api", "patchbay/dhcp", "patchbay/dhcp/snippet", "patchbay/media", "patchbay/media/prompt", "patchbay/provision",

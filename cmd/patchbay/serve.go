@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	runtimedebug "runtime/debug"
 
 	"patchbay/appliance"
 	"patchbay/systemd"
@@ -20,11 +19,12 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse(fs, args, 0); err != nil {
 		return err
 	}
-	if os.Getenv("GOGC") == "" {
-		// The heap is small: room for twice as much garbage costs some
-		// megabytes and saves a twentieth of the processor time under load.
-		runtimedebug.SetGCPercent(200)
+	appliance.TuneCollector()
+	stop, err := appliance.Profile()
+	if err != nil {
+		return err
 	}
+	defer stop()
 	cfg, err := appliance.LoadConfig(*path)
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"patchbay/appliance"
 	"patchbay/appliance/store"
 	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
@@ -137,7 +137,12 @@ func runEdge() error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(200) // as the daemon does
+	appliance.TuneCollector()
+	profiled, err := appliance.Profile()
+	if err != nil {
+		return err
+	}
+	defer profiled()
 	ports, err := media.NewPortPool(20000, 29999, 30*time.Second)
 	if err != nil {
 		return err

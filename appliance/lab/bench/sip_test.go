@@ -60,7 +60,7 @@ func (n *network) edge() *sipServer {
 		n.write(filepath.Join(dir, f), string(text))
 	}
 	s := &sipServer{n: n, name: "patchbay", dir: dir}
-	s.proc = n.role("box", "edge", realtime, "BENCH_STATE="+dir, "GOMAXPROCS=1", "GOGC=200")
+	s.proc = n.role("box", "edge", realtime, "BENCH_STATE="+dir, "GOMAXPROCS=1")
 	s.ready()
 	return s
 }
