@@ -4,7 +4,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
-BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+BUILD    = CGO_ENABLED=0 $(GO) build -pgo=$(PROFILE) -trimpath -ldflags '$(LDFLAGS)'
 TOOL     = $(GO) tool -modfile=.ci/tools/go.mod
 # RACE=1 runs the tests under the race detector, which needs a C compiler.
 RACE    ?=
@@ -12,10 +12,10 @@ TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
 TESTFLAGS = $(if $(RACE),-race) -v -skip Corpora -timeout 5m
 # No file is left out by a tag, so that all of them at once see everything.
 ALLTAGS  = lab,bench,browser
-PROFILE  = $(abspath cmd/patchbay/default.pgo)
+PROFILE  = $(abspath packaging/patchbay.pgo)
 COUNT    = awk -f .ci/testcount.awk
 
-SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml cmd/patchbay/default.pgo)
+SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml packaging/patchbay.pgo)
 
 .PHONY: profile prompts plans demo demo-once build test check lab lab-wan bench bench-dhcp bench-provision bench-sip bench-media soak-dhcp chaos soak corpora browser systemd clean
 
