@@ -325,7 +325,7 @@ func (g *Gateway) validate(v *faults) {
 		{"gateway.ca", g.CA}, {"gateway.certificate", g.Certificate}, {"gateway.key", g.Key}, {"gateway.token_file", g.TokenFile},
 	} {
 		if f.file != "" {
-			v.check(readable(f.file), f.key, f.file, "name a file that this user can read")
+			v.check(readable(secretFile(f.file)), f.key, f.file, "name a file that this user can read")
 		}
 	}
 }
@@ -352,25 +352,21 @@ func (s *SiteLine) validate(v *faults, gateway bool) {
 	v.check(err == nil, "site_line.password_file", s.PasswordFile, "name a file that this user can read, with the password on its first line")
 }
 
-// Password reads the first line of the password file; empty without a file.
-// Under systemd the file belongs to root, and the unit passes its content as
-// the credential site-line.password, which comes first.
+// Password reads the first line of the password file, or of its credential;
+// empty without a file. The credential may also have the name
+// site-line.password whatever the file is called, and may be blank: a box
+// without a password starts all the same.
 func (s *SiteLine) Password() (string, error) {
 	if s.PasswordFile == "" {
 		return "", nil
 	}
-	file := s.PasswordFile
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		if passed := filepath.Join(dir, "site-line.password"); readable(passed) {
-			file = passed
+	password, err := readSecret("site_line.password_file", s.PasswordFile)
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && password == "" {
+		if passed, fault := readSecret("site_line.password_file", filepath.Join(dir, "site-line.password")); fault == nil {
+			return passed, nil
 		}
 	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("site_line.password_file: %w", err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	return strings.TrimSpace(line), nil
+	return password, err
 }
 
 func readable(file string) bool {

@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"os"
 	"slices"
 	"strings"
 
@@ -37,8 +36,8 @@ func (c *ACME) validate(v *faults) {
 	}
 	if c.KeyName != "" {
 		v.check(slices.Contains(acme.Algorithms, c.Algorithm), "acme.key_algorithm", c.Algorithm, "write one of "+strings.Join(acme.Algorithms, ", "))
-		_, err := os.ReadFile(c.KeyFile)
-		v.check(err == nil, "acme.key_file", c.KeyFile, "name a file that this user can read, with the secret on its first line")
+		v.check(c.KeyFile != "", "acme.key_file", "", "name a file with the secret of the key on its first line")
+		v.checkSecret("acme.key_file", c.KeyFile)
 	}
 	if c.CA != "" {
 		_, err := readCA("acme.ca", c.CA)

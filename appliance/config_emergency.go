@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,10 +121,7 @@ func (t *Trunk) validate(v *faults) {
 		v.check(err == nil, "trunk.ca", t.CA, "name a PEM file that this user can read")
 	}
 	v.check(t.Number == "" || t.Number == "dialled" || t.Number == "e164", "trunk.number", t.Number, `write "dialled" or "e164"`)
-	if t.PasswordFile != "" {
-		_, err := os.ReadFile(t.PasswordFile)
-		v.check(err == nil, "trunk.password_file", t.PasswordFile, "name a file that this user can read, with the password on its first line")
-	}
+	v.checkSecret("trunk.password_file", t.PasswordFile)
 }
 
 // sip translates the trunk; the section has been validated. The listener is
@@ -145,13 +141,8 @@ func (c *Config) sipTrunk() (out sipedge.TrunkConfig, err error) {
 			return out, err
 		}
 	}
-	if t.PasswordFile != "" {
-		b, err := os.ReadFile(t.PasswordFile)
-		if err != nil {
-			return out, fmt.Errorf("trunk.password_file: %w", err)
-		}
-		line, _, _ := strings.Cut(string(b), "\n")
-		out.AuthPassword = strings.TrimSpace(line)
+	if out.AuthPassword, err = readSecret("trunk.password_file", t.PasswordFile); err != nil {
+		return out, err
 	}
 	for _, l := range c.LANs {
 		if l.Subnet.Contains(out.Address.Addr()) {

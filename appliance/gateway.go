@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"strings"
 
 	"patchbay/sipedge"
 )
@@ -30,7 +29,7 @@ func (g *Gateway) uplink() (sipedge.UplinkConfig, error) {
 	}
 	if g.Certificate != "" {
 		cfg.Certificate = func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(g.Certificate, g.Key)
+			pair, err := tls.LoadX509KeyPair(g.Certificate, secretFile(g.Key))
 			if err != nil {
 				return nil, fmt.Errorf("gateway.certificate and gateway.key: %w", err)
 			}
@@ -42,11 +41,7 @@ func (g *Gateway) uplink() (sipedge.UplinkConfig, error) {
 	}
 	if g.TokenFile != "" {
 		cfg.Token = func() (string, error) {
-			text, err := os.ReadFile(g.TokenFile)
-			if err != nil {
-				return "", fmt.Errorf("gateway.token_file: %w", err)
-			}
-			return strings.TrimSpace(string(text)), nil
+			return readSecret("gateway.token_file", g.TokenFile)
 		}
 	}
 	return cfg, nil

@@ -78,18 +78,6 @@ func (l LineSource) validate(v *faults) {
 	v.check(l.TokenFile != "", "line_source.token_file", "", "name the file that holds the token of this box at the line API")
 }
 
-// readSecret reads a file that holds one secret; an empty name is none.
-func readSecret(key, name string) (string, error) {
-	if name == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", key, err)
-	}
-	return strings.TrimSpace(string(text)), nil
-}
-
 // readCA reads a file of certificates; an empty name means those of the system.
 func readCA(key, name string) (*x509.CertPool, error) {
 	if name == "" {

@@ -3,7 +3,6 @@ package appliance
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"path"
 	"regexp"
 	"strings"
@@ -64,15 +63,9 @@ func (s SwitchConfig) read() (out switchport.Switch, err error) {
 		return out, err
 	}
 	for file, to := range map[string]*string{s.CommunityFile: &out.Community, s.AuthFile: &out.AuthPassword, s.PrivacyFile: &out.PrivPassword} {
-		if file == "" {
-			continue
-		}
-		b, err := os.ReadFile(file)
-		if err != nil {
+		if *to, err = readSecret("secret", file); err != nil {
 			return out, err
 		}
-		line, _, _ := strings.Cut(string(b), "\n")
-		*to = strings.TrimSpace(line)
 	}
 	return out, nil
 }

@@ -199,6 +199,31 @@ test_stop() {
   out=$(inside sh -c 'cat /proc/'"$(show MainPID)"'/root/run/credentials/patchbay.service/site-line.password')
   check "$([ "$out" = secret ]; echo $?)" "the box has the password as a credential"
 
+  # So are other secrets, such as the key for updates of DNS; without it the box
+  # says which, and does not start with none.
+  inside systemctl stop patchbay
+  { cat "$work/patchbay.toml"; cat <<'TOML'; } >"$work/acme.toml"
+
+[acme]
+directory     = "https://192.0.2.1/directory"
+names         = ["phones.example.com"]
+zone          = "example.com"
+server        = "192.0.2.53:53"
+key_name      = "patchbay."
+key_algorithm = "hmac-sha256"
+key_file      = "/etc/patchbay/dns-update.key"
+TOML
+  put "$work/acme.toml" /etc/patchbay/patchbay.toml 644
+  check "$(inside timeout 10 systemctl start patchbay 2>/dev/null; [ $? != 0 ]; echo $?)" "no key for updates of DNS: start fails"
+  check "$(journal | grep -q 'acme.key_file.*LoadCredential=dns-update.key'; echo $?)" "the journal names the key and what passes it"
+  inside systemctl stop patchbay
+  printf 'c2VjcmV0\n' >"$work/dns"
+  put "$work/dns" /etc/patchbay/dns-update.key 600
+  inside systemctl start patchbay
+  check $? "starts with a key for updates of DNS that only root can read"
+  out=$(inside setpriv --reuid "$(status_of Uid)" --clear-groups cat /etc/patchbay/dns-update.key 2>&1)
+  check "$(grep -q 'Permission denied' <<<"$out"; echo $?)" "the box itself could not read it"
+
   # A mistake in the configuration is told in the journal, by key.
   inside systemctl stop patchbay
   sed 's/phones0/phones9/' "$work/patchbay.toml" >"$work/wrong.toml"
