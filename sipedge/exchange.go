@@ -30,7 +30,7 @@ func (x *exchange) begin() ([]byte, error) {
 	if x.offer.Fax() && x.asker.sent != nil {
 		return x.beginFax()
 	}
-	if a, ok := x.offer.Audio(); !ok || a.Port == 0 && x.asker.sent == nil {
+	if a, ok := x.offer.Audio(); !ok || a.Port == 0 {
 		return nil, errNoCodec.because(fmt.Errorf("the offer of %s has no audio", x.asker.who()))
 	}
 	if _, err := x.asker.answerKey(x.offer); err != nil {
@@ -114,6 +114,17 @@ func (x *exchange) acknowledged(theirs *media.SDP) ([]byte, error) {
 	x.other.sent, x.asker.sent = mine, x.lateSent
 	x.other.theirs, x.asker.theirs = x.late, theirs
 	return mine.Bytes(), nil
+}
+
+// asBefore offers a side once more what held before it said yes to a change
+// that comes to nothing (RFC 3261 §14.1): it has changed already, to a fax that
+// it took none of, or to audio that we can't use.
+func (c *call) asBefore(l *leg) {
+	if l.ended || l.sent == nil {
+		return
+	}
+	l.at.Version++
+	c.tellAgain(l, readdressed(l.sent.Bytes(), l.at.Addr.String(), l.at.Version, nil))
 }
 
 // offer makes what we offer to this leg out of what the other one wants.

@@ -41,10 +41,3 @@ func (x *exchange) answeredFax(theirs *media.SDP) ([]byte, error) {
 	x.other.theirs, x.asker.theirs = theirs, x.offer
 	return mine.Bytes(), nil
 }
-
-// backToAudio offers audio to a side that said yes to the change to a fax but
-// took none: it has no media any more, while the other side has.
-func (c *call) backToAudio(l *leg) {
-	l.at.Version++
-	c.tellAgain(l, readdressed(l.sent.Bytes(), l.at.Addr.String(), l.at.Version, nil))
-}

@@ -402,6 +402,36 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestUnusableAnswerToAChange: where the answer to a hold can't be used the one
+// who holds is refused, and the other side is told what held before.
+func TestUnusableAnswerToAChange(t *testing.T) {
+	rig := upRig(t)
+	audio := newSecureAudio(t, rig.gw)
+	one := newPhoneAgent(t, rig, "udp", 1)
+	out := one.dial("0301112223", one.sdp(""))
+	in := rig.gw.take()
+	before := audioOf(t, in.taken.Body())
+	audio.meet(t, audio.sdp(1), in.taken.Body())
+	in.answer(audio.sdp(1))
+	box := audioOf(t, out.connected().Body()).RTP()
+
+	re := out.request(sip.INVITE, one.sdp("sendonly"))
+	rig.gw.send(rig.gw.reply(rig.gw.request(sip.INVITE), 200, "OK", "", audio.sdp(2))) // a tag that was not offered
+	rig.gw.request(sip.ACK)
+	one.ackRefusal(re, one.response(488, sip.INVITE))
+	again := rig.gw.request(sip.INVITE)
+	if got := audioOf(t, again.Body()); got.Direction != media.SendRecv || !got.Cryptos[0].Equal(before.Cryptos[0]) || got.RTP() != before.RTP() {
+		t.Errorf("not what held before:\n%s", again.Body())
+	}
+	rig.gw.send(rig.gw.reply(again, 200, "OK", "", audio.sdp(1)))
+	rig.gw.request(sip.ACK)
+	hears(t, one.rtp, box, rig.gw.rtp, "still here")
+	hears(t, rig.gw.rtp, audio.ear(), one.rtp, "and here")
+	out.hangUp()
+	rig.gw.send(rig.gw.reply(rig.gw.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+}
+
 func TestReaddressed(t *testing.T) {
 	old, err := media.NewCrypto(3, media.SuiteSHA1_80)
 	if err != nil {

@@ -402,9 +402,7 @@ func (c *call) renegotiated(in *inbound, x *exchange, res *sip.Response, sent *s
 	if err != nil {
 		c.log.Info("answer to a change not usable", "leg", x.other.who(), "err", err)
 		in.finish(statusOf(err))
-		if x.fax {
-			c.backToAudio(x.other)
-		}
+		c.asBefore(x.other)
 		return
 	}
 	out := c.agree(in, body)

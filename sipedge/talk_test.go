@@ -1,6 +1,8 @@
 package sipedge
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -300,4 +302,22 @@ func TestCallWaiting(t *testing.T) {
 	second.hangUp()
 	two.leaves()
 	rig.ended(3)
+}
+
+// TestChangeWithoutAudio: who takes its audio out of a call is refused before
+// the other side hears of it, whose audio would be gone too.
+func TestChangeWithoutAudio(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	one, two := out.a, in.a
+	none := strings.Replace(one.sdp(""), "m=audio "+strconv.Itoa(int(addrPortOf(one.rtp.LocalAddr()).Port())), "m=audio 0", 1)
+	re := out.request(sip.INVITE, none)
+	one.ackRefusal(re, one.response(488, sip.INVITE))
+	two.quiet(100*time.Millisecond, "a re-INVITE", func(m sip.Message) bool {
+		r, ok := m.(*sip.Request)
+		return ok && r.Method == sip.INVITE
+	})
+	hears(t, one.rtp, audioOf(t, out.res.Body()).RTP(), two.rtp, "still here")
+	out.hangUp()
+	two.leaves()
+	rig.ended(1)
 }
