@@ -112,7 +112,13 @@ func covers(leaf *x509.Certificate, names []string) bool {
 func (o *ordering) try(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, orderLimit)
 	defer cancel()
+	before := o.certs.current()
 	text, err := o.order(limited)
+	if now := o.certs.current(); now != before && o.certs.source() == certUploaded {
+		// What somebody brought meanwhile is what they want.
+		o.log("a certificate was uploaded during the order, which is left as it is")
+		return
+	}
 	if text != nil {
 		if err != nil {
 			o.log("a record is left behind, take it away by hand", "err", err)

@@ -27,6 +27,7 @@ func TestOrdering(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
 		var fault atomic.Pointer[error]
 		var orders atomic.Int64
+		var during func() // an order; set while none is placed
 		fails := func(err error) { fault.Store(&err) }
 		fails(nil)
 		o := &ordering{
@@ -34,6 +35,9 @@ func TestOrdering(t *testing.T) {
 			certs: &certificates{dir: dir, own: func() (*tls.Certificate, error) { return nil, errors.New("none") }},
 			order: func(context.Context) ([]byte, error) {
 				orders.Add(1)
+				if during != nil {
+					during()
+				}
 				err := *fault.Load()
 				if err != nil && !errors.Is(err, errLeft) {
 					return nil, err
@@ -91,6 +95,16 @@ func TestOrdering(t *testing.T) {
 		if orders.Load() != before+1 || o.certs.source() != certOrdered {
 			t.Errorf("%d orders when the uploaded certificate is old; it is %s", orders.Load()-before, o.certs.source())
 		}
+		during = func() {
+			if _, err := o.certs.put(pairPEM(t, ca, "other.example.com", time.Now()), certUploaded, time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+		o.hurry()
+		synctest.Wait()
+		if name := o.certs.leaf().Subject.CommonName; name != "other.example.com" || o.certs.source() != certUploaded {
+			t.Errorf("uploaded during an order: %s, %s", name, o.certs.source())
+		}
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -119,7 +133,7 @@ func TestACMEConfigFaults(t *testing.T) {
 // TestOrderingLimit: an order that hangs is given up, in words.
 func TestOrderingLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &ordering{now: time.Now, log: func(string, ...any) {}, order: func(ctx context.Context) ([]byte, error) {
+		o := &ordering{now: time.Now, log: func(string, ...any) {}, certs: &certificates{dir: t.TempDir()}, order: func(ctx context.Context) ([]byte, error) {
 			<-ctx.Done()
 			return nil, fmt.Errorf("order: %w", ctx.Err())
 		}}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"patchbay/appliance/web/api"
 )
 
@@ -189,7 +191,18 @@ func TestLeadsHere(t *testing.T) {
 // TestUploadCertificate: an upload by the API is judged, in force at once, on
 // the audit log without its key, and ends.
 func TestUploadCertificate(t *testing.T) {
-	a := quietBox(t, nil)
+	a := quietBox(t, func(c *Config) { c.Provision.HTTPSPort = freePort(t) })
+	a.run(t)
+	// presented is what a phone gets to see.
+	presented := func() string {
+		t.Helper()
+		conn, err := tls.Dial("tcp", netip.AddrPortFrom(a.cfg.LANs[0].Address, a.cfg.Provision.HTTPSPort).String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].Issuer.CommonName
+	}
 	b, ctx := backend{a}, api.WithActor(t.Context(), api.Actor{Name: "walker", Via: "test"})
 	own, err := b.Certificate(ctx)
 	if err != nil || own.Source != "own" || own.Public || !strings.Contains(own.Issuer, "CA for phones") || own.Key != "RSA 2048" || own.From.IsZero() || !own.Since.IsZero() {
@@ -229,6 +242,9 @@ func TestUploadCertificate(t *testing.T) {
 			if c, err := b.Certificate(ctx); err != nil || c.Source != tc.shown {
 				t.Errorf("shown: %+v, %v; want %s", c, err, tc.shown)
 			}
+			if issuer := presented(); (issuer == "authority local CA") != (tc.shown == "uploaded") {
+				t.Errorf("a phone sees one of %s", issuer)
+			}
 		})
 	}
 	if c, err := b.Certificate(ctx); err != nil || c.Key != "ECDSA P-256" || c.Since.IsZero() || !strings.Contains(c.Issuer, "authority local CA") {
@@ -239,5 +255,27 @@ func TestUploadCertificate(t *testing.T) {
 	}
 	if c, err := b.Certificate(ctx); err != nil || c.Source != "own" {
 		t.Errorf("%+v, %v", c, err)
+	}
+	if issuer := presented(); !strings.Contains(issuer, "CA for phones") {
+		t.Errorf("a phone sees one of %s at last", issuer)
+	}
+	entries, err := a.db.Audit().Page(ctx, 0, 100, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		outcome := "done"
+		if e.Fault != "" {
+			outcome = "refused"
+		}
+		got = append(got, e.Actor+" "+e.Action+" "+outcome)
+		if strings.Contains(e.Target+e.Detail+e.Fault, "PRIVATE") {
+			t.Errorf("the log has what was uploaded: %+v", e)
+		}
+	}
+	want := []string{"walker drop-certificate done", "walker put-certificate done", "walker put-certificate done", "walker put-certificate refused", "walker put-certificate refused"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("on the audit log (-want +got)\n" + diff)
 	}
 }
