@@ -205,6 +205,7 @@ func (d *dispatcher) sweep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
+	walk := paced(&d.mu)
 	for id, l := range d.lanes {
 		for len(l.queue) > 0 && !l.queue[0].claimed && now.Sub(l.queue[0].arrived) > time.Second {
 			l.queue[0].finish()
@@ -218,6 +219,7 @@ func (d *dispatcher) sweep() {
 		if len(l.queue) == 0 && len(l.invites) == 0 {
 			delete(d.lanes, id)
 		}
+		walk.next()
 	}
 }
 

@@ -171,16 +171,19 @@ func (l *limiter) sweep() {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	walk := paced(&l.mu)
 	for ip, b := range l.sources {
 		if now.Sub(b.last) > time.Minute {
 			delete(l.sources, ip)
 		}
+		walk.next()
 	}
 	for k, b := range l.guesses {
 		rate, burst := guessLimits(k)
 		if now.Sub(b.last).Seconds()*rate > burst {
 			delete(l.guesses, k)
 		}
+		walk.next()
 	}
 }
 

@@ -294,12 +294,14 @@ func (l *Location) expire() []Binding {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var over []Binding
+	walk := paced(&l.mu)
 	for a, b := range l.bindings {
 		if !b.Expires.After(now) {
 			l.drop(a)
 			l.store.Delete(a)
 			over = append(over, b)
 		}
+		walk.next()
 	}
 	return sortBindings(over)
 }

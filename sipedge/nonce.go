@@ -102,10 +102,12 @@ func (n *nonces) sweep() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.now()
+	walk := paced(&n.mu)
 	for k, u := range n.used {
 		if now.After(u.until) {
 			delete(n.used, k)
 		}
+		walk.next()
 	}
 }
 
