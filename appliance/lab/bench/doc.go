@@ -24,4 +24,9 @@
 // is package media in a process of its own, gen the phones and flood the
 // gateway. What comes from the wire to a socket is charged by the kernel to who
 // sends it, so no figure here is that of a network card; the ratio is.
+//
+// `make bench-box` puts all of it on the box at once: the built binary with 2,000
+// phones in its inventory, their registrations over TLS, their calls, and the SRTP
+// of these calls through its relay. gen is all phones: one process for their SIP,
+// one for their audio, which gets packets past the box to flood at the same time.
 package bench

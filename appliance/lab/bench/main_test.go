@@ -38,6 +38,9 @@ var roles = map[string]func() int{
 	"fleet-save": playFleetSave,
 	"edge":       playEdge,
 	"sipload":    playSIPLoad,
+
+	"box-phones": playBoxPhones,
+	"box-audio":  playBoxAudio,
 }
 
 func TestMain(m *testing.M) {
@@ -57,7 +60,7 @@ func lacking() []string {
 		missing = append(missing, "root")
 	}
 	if bin := os.Getenv("PATCHBAY_BIN"); bin == "" {
-		missing = append(missing, "PATCHBAY_BIN (run `make bench-dhcp`, `make bench-provision`, `make bench-sip` or `make bench-media`)")
+		missing = append(missing, "PATCHBAY_BIN (run `make bench-dhcp`, `make bench-provision`, `make bench-sip`, `make bench-media` or `make bench-box`)")
 	} else if _, err := os.Stat(bin); err != nil {
 		missing = append(missing, bin)
 	}

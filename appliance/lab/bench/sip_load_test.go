@@ -40,6 +40,7 @@ type phoneSim struct {
 	waiting map[string]chan string // by Call-ID
 	onCall  func(p *phoneSim, msg string)
 	closed  chan struct{}
+	realm   string // of the last challenge; it, nonce and uses are guarded by write
 	nonce   string
 	uses    int
 }
@@ -161,13 +162,30 @@ func hexMD5(s string) string {
 }
 
 // digestFor answers the last challenge. The nonce is used again with a higher
-// count, as phones do, if it is one that counts.
+// count, as phones do, if it is one that counts. write is held.
 func (p *phoneSim) digestFor(method, uri string) string {
 	p.uses++
 	user, nc := phoneUser(p.n), fmt.Sprintf("%08x", p.uses)
-	ha1, ha2 := hexMD5(user+":"+sipRealm+":"+sipPassword), hexMD5(method+":"+uri)
+	ha1, ha2 := hexMD5(user+":"+p.realm+":"+sipPassword), hexMD5(method+":"+uri)
 	return fmt.Sprintf(`Digest username="%s", realm="%s", nonce="%s", uri="%s", algorithm=MD5, qop=auth, nc=%s, cnonce="abcd", response="%s"`,
-		user, sipRealm, p.nonce, uri, nc, hexMD5(ha1+":"+p.nonce+":"+nc+":abcd:auth:"+ha2))
+		user, p.realm, p.nonce, uri, nc, hexMD5(ha1+":"+p.nonce+":"+nc+":abcd:auth:"+ha2))
+}
+
+// sendSigned sends a request with credentials, and returns it. What is counted
+// higher is sent later.
+func (p *phoneSim) sendSigned(method, uri string, request func(credentials string) string) (string, error) {
+	p.write.Lock()
+	defer p.write.Unlock()
+	req := request(p.digestFor(method, uri))
+	_, err := p.conn.Write([]byte(req))
+	return req, err
+}
+
+// challenged takes note of a challenge.
+func (p *phoneSim) challenged(challenge string) {
+	p.write.Lock()
+	defer p.write.Unlock()
+	p.realm, p.nonce, p.uses = quoted(challenge, "realm"), quoted(challenge, "nonce"), 0
 }
 
 func (p *phoneSim) message(method, uri, to, callID, tag, extra, body string) string {
@@ -228,9 +246,11 @@ func (p *phoneSim) register(retransmitted *atomic.Int64) bool {
 	if !ok || !strings.HasPrefix(msg, "SIP/2.0 401") {
 		return false
 	}
-	p.nonce, p.uses = quoted(field(msg, "WWW-Authenticate"), "nonce"), 0
-	req = p.message("REGISTER", uri, to, callID, "r", "Expires: 3600\r\nAuthorization: "+p.digestFor("REGISTER", uri)+"\r\n", "")
-	if p.send(req) != nil {
+	p.challenged(field(msg, "WWW-Authenticate"))
+	req, err := p.sendSigned("REGISTER", uri, func(credentials string) string {
+		return p.message("REGISTER", uri, to, callID, "r", "Expires: 3600\r\nAuthorization: "+credentials+"\r\n", "")
+	})
+	if err != nil {
 		return false
 	}
 	msg, ok = p.await(ch, req, retransmitted, nil)
@@ -242,85 +262,133 @@ func sdpAt(ip string, port int) string {
 		"a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
 }
 
-// call calls another phone, talks for a second and hangs up.
-func (p *phoneSim) call(to int, n int64, retransmitted *atomic.Int64) (ringing time.Duration, ok bool) {
-	callID := fmt.Sprintf("c%d-%d", p.n, n)
-	ch := p.expect(callID)
-	defer p.forget(callID)
-	uri := "sip:" + phoneUser(to) + "@" + boxIP
-	p.write.Lock()
-	auth := "Proxy-Authorization: " + p.digestFor("INVITE", uri) + "\r\n"
-	p.write.Unlock()
-	ip, _, _ := net.SplitHostPort(p.local)
-	req := p.message("INVITE", uri, "<"+uri+">", callID, "c", auth+"Content-Type: application/sdp\r\n", sdpAt(ip, 4000))
+// simDialog is a call as the phone that made it has it.
+type simDialog struct {
+	p                         *phoneSim
+	ch                        chan string
+	callID, target, to, route string
+	answer                    string        // the 200
+	ringing                   time.Duration // from INVITE to 180
+	bad                       string        // why there is no call, in place of one
+}
+
+// invite calls a number. Only one that is answered has to be hung up.
+func (p *phoneSim) invite(number, callID, sdp string, retransmitted *atomic.Int64) *simDialog {
+	d := &simDialog{p: p, callID: callID, ch: p.expect(callID)}
+	uri := "sip:" + number + "@" + boxIP
 	began := time.Now()
-	if p.send(req) != nil {
-		return 0, false
+	req, err := p.sendSigned("INVITE", uri, func(credentials string) string {
+		return p.message("INVITE", uri, "<"+uri+">", callID, "c", "Proxy-Authorization: "+credentials+"\r\nContent-Type: application/sdp\r\n", sdp)
+	})
+	if err != nil {
+		return d.end("INVITE: " + err.Error())
 	}
-	msg, got := p.await(ch, req, retransmitted, func(m string) {
-		if ringing == 0 && strings.HasPrefix(m, "SIP/2.0 180") {
-			ringing = time.Since(began)
+	msg, got := p.await(d.ch, req, retransmitted, func(m string) {
+		if d.ringing == 0 && strings.HasPrefix(m, "SIP/2.0 180") {
+			d.ringing = time.Since(began)
 		}
 	})
 	if !got || !strings.HasPrefix(msg, "SIP/2.0 200") {
-		return ringing, false
+		return d.end("INVITE: " + firstLine(msg))
 	}
-	target, route := strings.Trim(strings.SplitN(field(msg, "Contact"), ";expires", 2)[0], "<>"), ""
+	d.answer, d.to = msg, field(msg, "To")
+	d.target, _, _ = strings.Cut(field(msg, "Contact"), ";expires")
+	d.target = strings.Trim(d.target, "<>")
 	if i := strings.IndexByte(field(msg, "Contact"), '<'); i >= 0 {
-		target, _, _ = strings.Cut(field(msg, "Contact")[i+1:], ">")
+		d.target, _, _ = strings.Cut(field(msg, "Contact")[i+1:], ">")
 	}
 	if rr := field(msg, "Record-Route"); rr != "" {
-		route = "Route: " + rr + "\r\n"
+		d.route = "Route: " + rr + "\r\n"
 	}
 	cseq := strings.Fields(field(req, "CSeq"))[0]
-	ack := p.message("ACK", target, field(msg, "To"), callID, "c", route, "")
+	ack := p.message("ACK", d.target, d.to, callID, "c", d.route, "")
 	ack = strings.Replace(ack, "CSeq: "+strings.Fields(field(ack, "CSeq"))[0], "CSeq: "+cseq, 1)
-	if p.send(ack) != nil {
-		return ringing, false
+	if err := p.send(ack); err != nil {
+		return d.end("ACK: " + err.Error())
 	}
-	time.Sleep(time.Second)
-	bye := p.message("BYE", target, field(msg, "To"), callID, "c", route, "")
-	if p.send(bye) != nil {
-		return ringing, false
+	return d
+}
+
+// end is that of a call that did not come about.
+func (d *simDialog) end(bad string) *simDialog {
+	d.p.forget(d.callID)
+	d.bad = bad
+	return d
+}
+
+// bye hangs up. What came again of the answer to the INVITE counts as
+// retransmitted.
+func (d *simDialog) bye(retransmitted *atomic.Int64) bool {
+	defer d.p.forget(d.callID)
+	bye := d.p.message("BYE", d.target, d.to, d.callID, "c", d.route, "")
+	if d.p.send(bye) != nil {
+		return false
 	}
 	for {
-		msg, got = p.await(ch, bye, retransmitted, nil)
+		msg, got := d.p.await(d.ch, bye, retransmitted, nil)
 		if !got || strings.HasSuffix(field(msg, "CSeq"), "BYE") {
-			return ringing, got && strings.HasPrefix(msg, "SIP/2.0 200")
+			return got && strings.HasPrefix(msg, "SIP/2.0 200")
 		}
+		retransmitted.Add(1)
 	}
+}
+
+func firstLine(msg string) string {
+	if msg == "" {
+		return "no answer"
+	}
+	line, _, _ := strings.Cut(msg, "\r\n")
+	return line
+}
+
+// call calls another phone, talks for a second and hangs up.
+func (p *phoneSim) call(to int, n int64, retransmitted *atomic.Int64) (ringing time.Duration, ok bool) {
+	ip, _, _ := net.SplitHostPort(p.local)
+	d := p.invite(phoneUser(to), fmt.Sprintf("c%d-%d", p.n, n), sdpAt(ip, 4000), retransmitted)
+	if d.bad != "" {
+		return d.ringing, false
+	}
+	time.Sleep(time.Second)
+	return d.ringing, d.bye(retransmitted)
 }
 
 // beCalled rings, answers after 100 ms, and takes the BYE.
 func beCalled(p *phoneSim, msg string) {
-	reply := func(status string, extra, body string) {
-		var b strings.Builder
-		b.WriteString("SIP/2.0 " + status + "\r\n")
-		for line := range strings.SplitSeq(msg, "\r\n") {
-			if line == "" {
-				break
-			}
-			for _, name := range []string{"Via:", "From:", "Call-ID:", "CSeq:", "Record-Route:"} {
-				if strings.HasPrefix(line, name) {
-					b.WriteString(line + "\r\n")
-				}
-			}
-		}
-		to := field(msg, "To")
-		if !strings.Contains(to, "tag=") {
-			to += ";tag=u"
-		}
-		b.WriteString("To: " + to + "\r\nContact: <sip:" + phoneUser(p.n) + "@" + p.local + ">\r\n" + extra + "Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
-		_ = p.send(b.String())
-	}
 	switch {
 	case strings.HasPrefix(msg, "INVITE "):
-		reply("180 Ringing", "", "")
 		ip, _, _ := net.SplitHostPort(p.local)
-		time.AfterFunc(100*time.Millisecond, func() { reply("200 OK", "Content-Type: application/sdp\r\n", sdpAt(ip, 4002)) })
+		p.pickUp(msg, sdpAt(ip, 4002))
 	case strings.HasPrefix(msg, "BYE "):
-		reply("200 OK", "", "")
+		p.reply(msg, "200 OK", "", "")
 	}
+}
+
+// pickUp rings, and answers after 100 ms.
+func (p *phoneSim) pickUp(invite, sdp string) {
+	p.reply(invite, "180 Ringing", "", "")
+	time.AfterFunc(100*time.Millisecond, func() { p.reply(invite, "200 OK", "Content-Type: application/sdp\r\n", sdp) })
+}
+
+// reply answers a request.
+func (p *phoneSim) reply(msg, status, extra, body string) {
+	var b strings.Builder
+	b.WriteString("SIP/2.0 " + status + "\r\n")
+	for line := range strings.SplitSeq(msg, "\r\n") {
+		if line == "" {
+			break
+		}
+		for _, name := range []string{"Via:", "From:", "Call-ID:", "CSeq:", "Record-Route:"} {
+			if strings.HasPrefix(line, name) {
+				b.WriteString(line + "\r\n")
+			}
+		}
+	}
+	to := field(msg, "To")
+	if !strings.Contains(to, "tag=") {
+		to += ";tag=u"
+	}
+	b.WriteString("To: " + to + "\r\nContact: <sip:" + phoneUser(p.n) + "@" + p.local + ";transport=" + p.network + ">\r\n" + extra + "Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
+	_ = p.send(b.String())
 }
 
 // openLoop runs f count times at a rate, whatever the answers do.
