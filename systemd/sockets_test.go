@@ -214,11 +214,17 @@ func TestUnitFitsTheExample(t *testing.T) {
 	if first, _, _ := strings.Cut(reserved, ","); first != want {
 		t.Errorf("the sysctl file reserves %s, the example uses %s", first, want)
 	}
+	// More than the inventory takes in phones; the kernel's own limit is 1024.
+	if got, err := strconv.Atoi(value(read("patchbay.sysctl.conf"), "net.ipv4.neigh.default.gc_thresh3")); err != nil || got <= 5000 {
+		t.Errorf("the sysctl file lets %d neighbours be known (%v)", got, err)
+	}
 	unit := read("patchbay.service")
 	for key, want := range map[string]string{
 		"Type":                  "notify",
 		"ExecStart":             "/usr/bin/patchbay serve --config /etc/patchbay/patchbay.toml",
 		"WatchdogSec":           "10s",
+		"MemoryHigh":            "384M",
+		"Environment":           "GOMEMLIMIT=350MiB", // below MemoryHigh; bench-box measures with it
 		"StateDirectory":        "patchbay",
 		"CapabilityBoundingSet": "CAP_NET_BIND_SERVICE CAP_NET_RAW",
 		"AmbientCapabilities":   "CAP_NET_BIND_SERVICE CAP_NET_RAW",

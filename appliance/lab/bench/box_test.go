@@ -37,6 +37,10 @@ const (
 	boxRamp      = 14 // seconds until as many calls begin as end
 	// barBox is how many µs p99.9 of the audio is above the direct way.
 	barBox = 2000.0
+	// What the unit of systemd allows: how far the collector lets the heap grow
+	// (GOMEMLIMIT), and from where on the kernel slows the box down (MemoryHigh).
+	boxLimit  = "350MiB"
+	boxMemory = 384 << 20
 )
 
 func boxMAC(n int) mac.Addr { return mac.Addr{0x00, 0x15, 0x65, 0x77, byte(n >> 8), byte(n)} }
@@ -188,6 +192,7 @@ func (r boxRun) faults(cps, secs int) (all []string) {
 	check(a.Unproven == 0 && a.Proven > 0, "SRTP: %d packets are right, %d wrong", a.Proven, a.Unproven)
 	check(a.Strange == 0, "%d RTP packets are nobody's", a.Strange)
 	check(r.added() < barBox, "p99.9 is %.0f µs above the direct way, the bar is %.0f", r.added(), barBox)
+	check(r.memory < boxMemory, "%d MiB are resident, the unit slows the box down at %d", r.memory>>20, boxMemory>>20)
 	// What the load itself must do.
 	check(p.Registered+p.RegisterFailed == boxRegisters*secs, "only %d registrations were tried", p.Registered+p.RegisterFailed)
 	check(p.Calls+p.CallsFailed == cps*secs, "only %d calls were tried", p.Calls+p.CallsFailed)
@@ -221,7 +226,7 @@ func runBox(t *testing.T, n *network, cps, secs int) (r boxRun) {
 	config := filepath.Join(state, "patchbay.toml")
 	n.write(config, fmt.Sprintf(boxConfig, state, boxIP, subnet, firstIP, lastIP, sipPhones))
 	garbage := &collector{}
-	box := n.prepare("box", []string{"GODEBUG=gctrace=1"}, append(append([]string(nil), realtime...), os.Getenv("PATCHBAY_BIN"), "serve", "--config", config)...)
+	box := n.prepare("box", []string{"GODEBUG=gctrace=1", "GOMEMLIMIT=" + boxLimit}, append(append([]string(nil), realtime...), os.Getenv("PATCHBAY_BIN"), "serve", "--config", config)...)
 	garbage.next = &box.out
 	box.cmd.Stderr = garbage
 	box.run(n)
@@ -422,6 +427,7 @@ func TestBoxVerdict(t *testing.T) {
 		"connection":    func(r *boxRun) { r.phones.Lost = 1 },
 		"lost packet":   func(r *boxRun) { r.audio.Received-- },
 		"wrong packet":  func(r *boxRun) { r.audio.Unproven = 1 },
+		"memory":        func(r *boxRun) { r.memory = boxMemory },
 		"none proven":   func(r *boxRun) { r.audio.Proven = 0 },
 		"strange":       func(r *boxRun) { r.audio.Strange = 1 },
 		"late":          func(r *boxRun) { r.audio.P999 = barBox + r.audio.D999 },
