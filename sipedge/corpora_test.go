@@ -172,6 +172,7 @@ var ownMalformed = []struct {
 	want    int // 0: none
 }{
 	{"good", ownMessage("OPTIONS sip:box SIP/2.0"), 200},
+	{"more than sipgo reads at once", ownMessage("OPTIONS sip:box SIP/2.0", "X: "+strings.Repeat("y", readSize), "Y: "+strings.Repeat("z", readSize)), 200},
 	{"no From", drop(ownMessage("OPTIONS sip:box SIP/2.0"), "From"), 400},
 	{"no To", drop(ownMessage("OPTIONS sip:box SIP/2.0"), "To"), 400},
 	{"no Call-ID", drop(ownMessage("OPTIONS sip:box SIP/2.0"), "Call-ID"), 400},

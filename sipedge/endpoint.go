@@ -166,6 +166,7 @@ func (e *Endpoint) build() error {
 		sipgo.WithUserAgentDNSResolver(&net.Resolver{PreferGo: true, Dial: noDial}),
 		sipgo.WithUserAgentTransportLayerOptions(
 			sip.WithTransportLayerLogger(quiet),
+			sip.WithTransportLayerReadFilter(whole),
 			sip.WithTransportLayerTransports(sip.TransportsConfig{
 				TCP: acceptOnly(), TLS: &sip.TransportTLS{TransportTCP: acceptOnly()},
 			}),

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
 	"golang.org/x/sync/errgroup"
 
 	"patchbay/sock"
@@ -21,6 +22,28 @@ const maxSources = 1 << 13
 
 // pollTime is how often a reader looks up from its socket.
 const pollTime = time.Second
+
+// readSize is what sipgo has for each connection, whether its phone says anything
+// or not: with its own 32 KiB the connections would take two thirds of the memory.
+const readSize = 4096
+
+// The size is one for the whole program, and may not change once something reads.
+func init() { sip.TransportBufferReadSize = readSize }
+
+// letter is where a message came from, and all of the message, which sipgo may
+// not have room for. It is good until the next one is read.
+type letter struct {
+	net.Addr
+	message []byte
+}
+
+// whole gives sipgo the message that a datagram brought.
+func whole(read sip.TransportReadProps, data []byte) ([]byte, error) {
+	if d, ok := read.RemoteAddr.(letter); ok {
+		return d.message, nil
+	}
+	return data, nil
+}
 
 // ErrBindTLS is wrapped by [NewEndpoint] if it is the port for TLS that can't be bound.
 var ErrBindTLS = errors.New("bind sip tls")
@@ -219,7 +242,7 @@ func (r *packetReader) ReadFrom(b []byte) (int, net.Addr, error) {
 		if out := r.p.e.admit(r.buf[:n], Flow{Transport: "udp", Remote: from, Local: r.p.local}); out != nil {
 			r.sources[from] = struct{}{}
 			r.p.given.Store(time.Now().UnixNano())
-			return copy(b, out), addr, nil
+			return copy(b, out), letter{addr, out}, nil
 		}
 	}
 }
