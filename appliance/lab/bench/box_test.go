@@ -116,6 +116,7 @@ type collector struct {
 	runs int
 	most time.Duration
 	all  time.Duration
+	heap string // MB before, after and alive of the last
 }
 
 func (c *collector) Write(p []byte) (int, error) {
@@ -130,6 +131,8 @@ func (c *collector) Write(p []byte) (int, error) {
 		c.rest = rest
 		if pauses, ok := pausesOf(line); ok {
 			c.runs++
+			_, c.heap, _ = strings.Cut(line, " ms cpu, ")
+			c.heap, _, _ = strings.Cut(c.heap, " MB goal")
 			for _, d := range pauses {
 				c.all += d
 				c.most = max(c.most, d)
@@ -150,12 +153,12 @@ func pausesOf(line string) (pauses [2]time.Duration, ok bool) {
 }
 
 // reset forgets what was, and returns it.
-func (c *collector) reset() (runs int, most, all time.Duration) {
+func (c *collector) reset() (runs int, most, all time.Duration, heap string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	runs, most, all = c.runs, c.most, c.all
 	c.runs, c.most, c.all = 0, 0, 0
-	return runs, most, all
+	return runs, most, all, c.heap
 }
 
 // boxRun is one run.
@@ -168,6 +171,7 @@ type boxRun struct {
 	memory           int64
 	runs             int // of the collector
 	pause, paused    time.Duration
+	heap             string
 }
 
 func (r boxRun) calm() bool { return r.foreign <= calmLoad && r.waiting <= calmLoad }
@@ -209,7 +213,7 @@ func (r boxRun) String() string {
 		fmt.Sprintf("  SRTP      sent %d, lost %d, wrong %d of %d looked at, strange %d; measured %.0f packets/s\n", a.Sent, a.Sent-a.Received, a.Unproven, a.Proven+a.Unproven, a.Strange, float64(a.Measured)/max(a.Seconds, 1)) +
 		fmt.Sprintf("  one way   through the box p50 %.0f  p99 %.0f  p99.9 %.0f  max %.0f µs; direct p50 %.0f  p99 %.0f  p99.9 %.0f  max %.0f µs; added p50 %.0f  p99 %.0f  p99.9 %.0f µs, bar %.0f\n",
 			a.P50, a.P99, a.P999, a.Max, a.D50, a.D99, a.D999, a.DMax, a.P50-a.D50, a.P99-a.D99, r.added(), barBox) +
-		fmt.Sprintf("  box       %.0f %% of its core, %.1f MiB resident; collector: %d cycles, longest pause %v, together %v\n", 100*r.box, float64(r.memory)/(1<<20), r.runs, r.pause, r.paused) +
+		fmt.Sprintf("  box       %.0f %% of its core, %.1f MiB resident; collector: %d cycles, longest pause %v, together %v, heap %s MB\n", 100*r.box, float64(r.memory)/(1<<20), r.runs, r.pause, r.paused, r.heap) +
 		fmt.Sprintf("  load      SIP %.0f %%, RTP %.0f %% of the other core, stalls of RTP %d; foreign %.0f %%, waiting %.1f", 100*r.sip, 100*r.rtp, a.Stalls, 100*r.foreign, r.waiting)
 }
 
@@ -295,7 +299,7 @@ func (r *boxRun) measure(t *testing.T, secs int, tell func(string), procs []*pro
 	tell("rest")
 	r.seconds = time.Since(began).Seconds()
 	other := busy() - b - (ours() - o)
-	r.runs, r.pause, r.paused = garbage.reset()
+	r.runs, r.pause, r.paused, r.heap = garbage.reset()
 	for i, into := range []*float64{&r.box, &r.sip, &r.rtp} {
 		now, err := cpuOf(procs[i].cmd.Process.Pid)
 		if err != nil {
