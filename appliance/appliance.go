@@ -198,11 +198,12 @@ func (a *Appliance) buildInventory(ctx context.Context) (err error) {
 }
 
 // record puts an event on the story of a phone, notes that the phone lives if
-// it was the phone that spoke, and ends an approval for once that was used.
+// it was the phone that spoke, and ends an approval for once that it has used.
 func (a *Appliance) record(m mac.Addr, e story.Event) {
 	a.tell(m, e)
 	a.troubles.add(m, e)
-	if e.Code == story.Served && e.Args.Evidence == mac.ApprovedOnce {
+	if e.Code == story.Registered {
+		// Not with the first file: some phones fetch two that name their password.
 		a.directory.Used(e.Args.IP)
 	}
 	if e.Dir == story.In {

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -17,5 +18,6 @@ func TuneCollector() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 		room = make([]byte, 16<<20)
+		runtime.KeepAlive(room)
 	}
 }

@@ -361,8 +361,8 @@ func (d *Directory) Bound(ip netip.Addr) (mac.Addr, mac.Evidence) {
 	return mac.Addr{}, mac.NoEvidence
 }
 
-// Used ends an approval for once: whoever it was given for has what it came
-// for. A bound address stays.
+// Used ends an approval for once: the phone at this address has registered, so
+// it has what it came for. A bound address stays.
 func (d *Directory) Used(ip netip.Addr) {
 	d.mu.Lock()
 	delete(d.once, ip.Unmap())
