@@ -89,7 +89,12 @@ func bootFleet(t *testing.T, n *network, b *box) []*fleetPhone {
 	for _, p := range phones {
 		wg.Go(func() {
 			p.ip, _ = n.lease(p.ns, "yealink")
-			status, text := n.get(p.ns, uaYealink(p.mac), "/"+bare(p.mac)+".cfg")
+			var status, text string
+			n.eventually(5*time.Second, p.mac+" to fetch", func() bool {
+				// A box that is busy says so, and phones try again.
+				status, text = n.get(p.ns, uaYealink(p.mac), "/"+bare(p.mac)+".cfg")
+				return status != "503"
+			})
 			if status != "200" {
 				t.Errorf("%s: %s", p.mac, status)
 				return

@@ -200,15 +200,21 @@ func (c *crowd) disturbed(p crowdPhone, since time.Time) bool {
 	}
 }
 
-// live counts the calls that the box carries now.
+// live counts the calls that the box carries now, less those that still ring.
 func (c *crowd) live() int {
 	var s struct {
-		Calls []struct{} `json:"calls"`
+		Calls []struct{ Answered time.Time } `json:"calls"`
 	}
 	if err := json.Unmarshal(c.box.must(http.MethodGet, "/status", nil), &s); err != nil {
 		c.t.Fatal(err)
 	}
-	return len(s.Calls)
+	n := 0
+	for _, call := range s.Calls {
+		if !call.Answered.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // since is when the gateway was reached or lost last.
