@@ -29,6 +29,7 @@ type LANOptions struct {
 type DHCPRule struct {
 	Name              string       `toml:"name"`
 	Interface         string       `toml:"interface"`
+	Network           netip.Prefix `toml:"network"`
 	VendorClass       string       `toml:"vendor_class"`
 	VendorClassPrefix string       `toml:"vendor_class_prefix"`
 	VendorClassRegexp string       `toml:"vendor_class_regexp"`
@@ -80,7 +81,7 @@ func (c *Config) rules() (*dhcp.Rules, error) {
 	list := make([]dhcp.Rule, len(c.DHCPRules))
 	for i, r := range c.DHCPRules {
 		list[i] = dhcp.Rule{
-			Name: r.Name, Interface: r.Interface, VendorClass: r.VendorClass, VendorClassPrefix: r.VendorClassPrefix, VendorClassRegexp: r.VendorClassRegexp,
+			Name: r.Name, Interface: r.Interface, Network: r.Network.Masked(), VendorClass: r.VendorClass, VendorClassPrefix: r.VendorClassPrefix, VendorClassRegexp: r.VendorClassRegexp,
 			UserClass: r.UserClass, CircuitID: r.CircuitID, OUIs: r.OUI, MACs: r.MAC, Suppress: r.Suppress,
 		}
 		for _, o := range r.Options {

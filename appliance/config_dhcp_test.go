@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -60,7 +61,7 @@ func TestExampleRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := dhcp.Ask{MAC: mac.Addr{0, 4, 0x13, 0, 0, 1}, VendorClass: "snom320", UserClass: "lobby", CircuitID: "sw1/7"}
+	ask := dhcp.Ask{Network: netip.MustParsePrefix("192.168.60.0/24"), MAC: mac.Addr{0, 4, 0x13, 0, 0, 1}, VendorClass: "snom320", UserClass: "lobby", CircuitID: "sw1/7"}
 	got := rules.Apply("eth1", ask, dhcp.Boot{Options: map[uint8][]byte{160: {1}}})
 	want := dhcp.Boot{
 		Options: map[uint8][]byte{

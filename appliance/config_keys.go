@@ -25,7 +25,7 @@ var knownKeys = []string{
 	"lan.domain", "lan.lease", "lan.pnp", "lan.reservation.mac", "lan.reservation.ip",
 	"lan.language", "lan.time_offset", "lan.sip_servers", "lan.voice_vlan", "lan.vlan_priority", "lan.failover",
 	"dhcp_rule.name", "dhcp_rule.interface", "dhcp_rule.vendor_class", "dhcp_rule.vendor_class_prefix", "dhcp_rule.vendor_class_regexp",
-	"dhcp_rule.user_class", "dhcp_rule.circuit_id", "dhcp_rule.oui", "dhcp_rule.mac", "dhcp_rule.suppress",
+	"dhcp_rule.network", "dhcp_rule.user_class", "dhcp_rule.circuit_id", "dhcp_rule.oui", "dhcp_rule.mac", "dhcp_rule.suppress",
 	"dhcp_rule.options.code", "dhcp_rule.options.type", "dhcp_rule.options.value", "dhcp_rule.options.sub", "dhcp_rule.options.always",
 	"provision.http_port", "provision.https_port", "provision.tftp_port", "provision.window", "provision.source", "provision.upstream", "provision.lldp",
 	"provision.tls_min", "provision.tls_old", "provision.tls_suites", "provision.vendor_roots", "provision.resync", "provision.phone_pages",

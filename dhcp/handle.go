@@ -41,6 +41,7 @@ func (s *Server) handle(b []byte, from netip.AddrPort, toAll bool) {
 		s.noOffer(r, story.WrongSubnet)
 		return
 	}
+	r.ask.Network = r.table.cfg.Subnet
 	if s.madeUp(r) {
 		s.stats.limited.Add(1)
 		return

@@ -12,11 +12,12 @@ import (
 // Ask is what a client says of itself, for whoever decides what it is told.
 type Ask struct {
 	MAC         mac.Addr
-	VendorClass string     // option 60, made printable, cut at the first NUL
-	UserClass   string     // option 77, made printable
-	CircuitID   string     // option 82 sub-option 1: the switch port, text or hexadecimal digits
-	Requested   []byte     // option 55, the codes that the client asked for; nil if it sent none
-	Server      netip.Addr // our address on the client's network
+	VendorClass string       // option 60, made printable, cut at the first NUL
+	UserClass   string       // option 77, made printable
+	CircuitID   string       // option 82 sub-option 1: the switch port, text or hexadecimal digits
+	Requested   []byte       // option 55, the codes that the client asked for; nil if it sent none
+	Server      netip.Addr   // our address on the client's network
+	Network     netip.Prefix // that the client is on, behind a relay too; zero where others give out the addresses
 }
 
 // BootServer knows the options by which a phone finds its configuration. It

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -20,7 +21,8 @@ type Rule struct {
 	Name string // for the story and for messages
 
 	Interface         string
-	VendorClass       string // the whole option 60, as the story shows it
+	Network           netip.Prefix // that the client's network is, or is part of
+	VendorClass       string       // the whole option 60, as the story shows it
 	VendorClassPrefix string
 	VendorClassRegexp string // found anywhere in option 60 (RE2)
 	UserClass         string // the whole option 77
@@ -149,7 +151,7 @@ func (c *compiledRule) compileOptions() (faults []error) {
 }
 
 func (r Rule) hasCriterion() bool {
-	return r.Interface != "" || r.VendorClass != "" || r.VendorClassPrefix != "" || r.VendorClassRegexp != "" ||
+	return r.Interface != "" || r.Network.IsValid() || r.VendorClass != "" || r.VendorClassPrefix != "" || r.VendorClassRegexp != "" ||
 		r.UserClass != "" || r.CircuitID != "" || len(r.OUIs) > 0 || len(r.MACs) > 0
 }
 
@@ -168,6 +170,7 @@ func ParseOUI(s string) ([3]byte, error) {
 func (c *compiledRule) matches(iface string, a Ask) bool {
 	switch {
 	case c.Interface != "" && c.Interface != iface,
+		c.Network.IsValid() && !within(a.Network, c.Network),
 		c.VendorClass != "" && c.VendorClass != a.VendorClass,
 		!strings.HasPrefix(a.VendorClass, c.VendorClassPrefix),
 		c.UserClass != "" && c.UserClass != a.UserClass,
@@ -178,6 +181,11 @@ func (c *compiledRule) matches(iface string, a Ask) bool {
 		return false
 	}
 	return true
+}
+
+// within reports whether a network is another one, or part of it.
+func within(n, other netip.Prefix) bool {
+	return n.IsValid() && n.Bits() >= other.Bits() && other.Contains(n.Addr())
 }
 
 // Apply returns what a client is told once the rules have had their say. The
@@ -219,6 +227,12 @@ func (b *Boot) override(c *compiledRule) {
 		if !slices.Contains(b.Always, code) {
 			b.Always = append(b.Always, code)
 		}
+	}
+	if gone(optVoiceVLAN) {
+		b.VLAN = 0
+	}
+	if id, err := strconv.ParseUint(string(c.set[optVoiceVLAN]), 10, 12); err == nil {
+		b.VLAN = uint16(id)
 	}
 	switch {
 	case c.url != "":

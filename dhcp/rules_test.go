@@ -3,12 +3,15 @@ package dhcp
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
+	"patchbay/appliance/story"
 	"patchbay/dhcp/mac"
 )
 
@@ -92,7 +95,7 @@ func text(code int, value string) RuleOption {
 }
 
 func TestRuleMatches(t *testing.T) {
-	ask := Ask{MAC: mac1, VendorClass: "snom320", UserClass: "lobby", CircuitID: "sw1/7"}
+	ask := Ask{MAC: mac1, VendorClass: "snom320", UserClass: "lobby", CircuitID: "sw1/7", Network: netip.MustParsePrefix("10.1.2.0/24")}
 	set := []RuleOption{text(66, "x")}
 	for _, tc := range []struct {
 		name string
@@ -116,6 +119,10 @@ func TestRuleMatches(t *testing.T) {
 		{"user class", Rule{UserClass: "lobby"}, true},
 		{"another user class", Rule{UserClass: "lab"}, false},
 		{"circuit", Rule{CircuitID: "sw1/7"}, true},
+		{"network", Rule{Network: netip.MustParsePrefix("10.1.2.0/24")}, true},
+		{"network around it", Rule{Network: netip.MustParsePrefix("10.1.0.0/16")}, true},
+		{"part of its network", Rule{Network: netip.MustParsePrefix("10.1.2.0/25")}, false},
+		{"another network", Rule{Network: netip.MustParsePrefix("10.1.3.0/24")}, false},
 		{"another circuit", Rule{CircuitID: "sw1/70"}, false},
 		{"all of them", Rule{Interface: "eth1", VendorClassPrefix: "snom", OUIs: []string{"00:00:5e"}, UserClass: "lobby"}, true},
 		{"all but one", Rule{Interface: "eth1", VendorClassPrefix: "snom", OUIs: []string{"00:15:65"}, UserClass: "lobby"}, false},
@@ -214,6 +221,39 @@ func TestRulesOnTheWire(t *testing.T) {
 	if inner := (&catalogue{}); WithRules(inner, "test0", nil) != BootServer(inner) {
 		t.Error("no rules, but a layer")
 	}
+}
+
+// TestRuleForANetwork: phones of a network behind a relay are sent to the VLAN of
+// that network, and the story joins both passes by it.
+func TestRuleForANetwork(t *testing.T) {
+	rules, err := NewRules([]Rule{{
+		Network: netip.MustParsePrefix("198.51.100.0/24"),
+		Options: []RuleOption{{Code: optVoiceVLAN, Type: "string", Value: "70", Always: true}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig()
+	cfg.Quiet = -1
+	cfg.Networks = []Network{{Subnet: netip.MustParsePrefix("198.51.100.0/24"), Pools: []Pool{pool("198.51.100.10-198.51.100.99")}}}
+	synctest.Test(t, func(t *testing.T) {
+		w := prepare(t, cfg)
+		w.start(cfg)
+		w.s.boot = WithRules(w.s.boot, "test0", rules)
+		defer w.stop()
+		if got := w.discover(mac1).Options[optVoiceVLAN]; got != nil {
+			t.Errorf("a phone of the interface's own network is told VLAN %s", got)
+		}
+		if got := w.discover(mac2, giaddr(ip4("198.51.100.1"))).Options[optVoiceVLAN]; string(got) != "70" {
+			t.Errorf("a phone behind the relay is told VLAN %q, want 70", got)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		last := w.events[len(w.events)-1]
+		if last.mac != mac2 || last.Code != story.Offer || last.Args.VLAN != 70 {
+			t.Errorf("the story says %+v", last)
+		}
+	})
 }
 
 func TestNewRulesRefuses(t *testing.T) {
