@@ -36,7 +36,7 @@ const boxAudio = "audio.sock"
 
 // boxOrder is what the phones' audio is told.
 type boxOrder struct {
-	Do   string // talk, hush, measure, rest or end
+	Do   string // talk, hush, measure, keep or drop what was measured since, rest, or end
 	Talk int
 	// Sides are the phones of a talk: the caller first.
 	Sides [2]boxSide
@@ -58,6 +58,7 @@ type boxAudioResult struct {
 	Seconds                 float64 // how long
 	P50, P99, P999, Max     float64 // µs through the box
 	D50, D99, D999, DMax    float64 // µs past it, at the same time
+	E50, E99, E999, EMax    float64 // µs through the box, the seconds that were dropped too
 	Stalls                  int
 	Gaps                    []string // the first that were lost
 }
@@ -84,9 +85,11 @@ type boxAudioLoad struct {
 	vector    unix.Iovec
 	message   unix.Msghdr
 	measuring bool
-	began     time.Time
+	began     time.Time // of what is neither kept nor dropped
 	through   []int32
 	past      []int32
+	kept      [2]int // how many of through and past
+	every     []int32
 	result    boxAudioResult
 }
 
@@ -112,8 +115,9 @@ func playBoxAudio() int {
 
 func newBoxAudioLoad(dir, phones, other string) (*boxAudioLoad, error) {
 	l := &boxAudioLoad{voices: make([]boxVoice, 2*(boxTalks+boxDirect))}
-	room := 100 * 500 * (setting("BENCH_SECONDS", boxSeconds) + 2)
+	room := 100 * 300 * (setting("BENCH_SECONDS", boxSeconds) + 2)
 	l.through, l.past = make([]int32, 0, room), make([]int32, 0, room/10)
+	l.every = make([]int32, 0, boxPatience*room)
 	var err error
 	if l.orders, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, err
@@ -231,8 +235,12 @@ func (l *boxAudioLoad) obey(o boxOrder) error {
 	switch o.Do {
 	case "measure":
 		l.measuring, l.began = true, time.Now()
-	case "rest":
-		l.measuring, l.result.Seconds = false, time.Since(l.began).Seconds()
+	case "keep":
+		l.result.Seconds += time.Since(l.began).Seconds()
+		l.kept, l.began = [2]int{len(l.through), len(l.past)}, time.Now()
+	case "drop", "rest":
+		l.through, l.past, l.began = l.through[:l.kept[0]], l.past[:l.kept[1]], time.Now()
+		l.measuring = o.Do == "drop"
 	case "hush":
 		l.hush(2 * (o.Talk % boxTalks))
 		l.hush(2*(o.Talk%boxTalks) + 1)
@@ -356,8 +364,7 @@ func (l *boxAudioLoad) take(s *rtpSocket) {
 		}
 		l.result.Received++
 		if l.measuring {
-			l.result.Measured++
-			l.through = append(l.through, took)
+			l.through, l.every = append(l.through, took), append(l.every, took)
 		}
 		if seq%rtpProof == 0 {
 			l.prove(v.expect, b)
@@ -393,7 +400,9 @@ func (l *boxAudioLoad) prove(s *sealing, b []byte) {
 
 func (l *boxAudioLoad) quantiles() {
 	r := &l.result
+	r.Measured = len(l.through)
 	r.P50, r.P99, r.P999, r.Max = quantilesOf(l.through)
+	r.E50, r.E99, r.E999, r.EMax = quantilesOf(l.every)
 	r.D50, r.D99, r.D999, r.DMax = quantilesOf(l.past)
 }
 

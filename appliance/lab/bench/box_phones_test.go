@@ -22,6 +22,7 @@ import (
 // boxPhonesResult is what the phones saw of a run, in milliseconds, from the
 // first call to the end of the last.
 type boxPhonesResult struct {
+	Seconds                    float64 // in which registrations and calls began
 	Registered, RegisterFailed int
 	Calls, CallsFailed         int
 	Retransmitted              int
@@ -223,10 +224,26 @@ func (b *boxPhones) connect(count int) error {
 	}
 }
 
+// until runs f at a rate, whatever the answers do, until it is over, and waits for
+// what has begun.
+func until(over <-chan struct{}, rate int, f func(i int)) {
+	var all sync.WaitGroup
+	began := time.Now()
+	for i := 0; ; i++ {
+		select {
+		case <-time.After(time.Until(began.Add(time.Duration(i) * time.Second / time.Duration(rate)))):
+			all.Go(func() { f(i) })
+		case <-over:
+			all.Wait()
+			return
+		}
+	}
+}
+
 // register refreshes registrations at a rate, each phone in turn.
-func (b *boxPhones) register(rate, count int) {
+func (b *boxPhones) register(over <-chan struct{}, rate int) {
 	busy := make([]sync.Mutex, len(b.sims))
-	openLoop(rate, count, func(i int) {
+	until(over, rate, func(i int) {
 		k := i % len(b.sims)
 		busy[k].Lock()
 		defer busy[k].Unlock()
@@ -247,8 +264,8 @@ func (b *boxPhones) register(rate, count int) {
 	})
 }
 
-func (b *boxPhones) calls(rate, count int, hold time.Duration) {
-	openLoop(rate, count, func(i int) {
+func (b *boxPhones) calls(over <-chan struct{}, rate int, hold time.Duration) {
+	until(over, rate, func(i int) {
 		ringing, bad := b.call(i, hold)
 		if bad != "" {
 			b.fault("call %d: %s", i, bad)
@@ -265,7 +282,7 @@ func (b *boxPhones) calls(rate, count int, hold time.Duration) {
 }
 
 // playBoxPhones plays the SIP of all phones: ready when they are registered, it
-// waits for a line, and then loads the box for BENCH_TIME seconds.
+// waits for a line, and then loads the box until there is another.
 func playBoxPhones() int {
 	b := &boxPhones{}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: os.Getenv("BENCH_STATE") + "/" + boxAudio, Net: "unixgram"})
@@ -279,15 +296,23 @@ func playBoxPhones() int {
 	}
 	fmt.Println("registered within", time.Since(began).Round(time.Millisecond))
 	fmt.Println("ready")
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err != nil {
 		return complain(err)
 	}
 	b.retransmitted.Store(0)
-	secs := setting("BENCH_TIME", boxSeconds)
+	over := make(chan struct{})
 	var all sync.WaitGroup
-	all.Go(func() { b.register(boxRegisters, boxRegisters*secs) })
-	all.Go(func() { b.calls(setting("BENCH_CPS", boxCalls), setting("BENCH_CPS", boxCalls)*secs, boxHold) })
+	began = time.Now()
+	all.Go(func() { b.register(over, boxRegisters) })
+	all.Go(func() { b.calls(over, setting("BENCH_CPS", boxCalls), boxHold) })
+	_, err = in.ReadString('\n')
+	b.result.Seconds = time.Since(began).Seconds()
+	close(over)
 	all.Wait()
+	if err != nil {
+		return complain(err)
+	}
 	if err := b.order(boxOrder{Do: "end"}); err != nil {
 		return complain(err)
 	}
