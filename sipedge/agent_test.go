@@ -34,13 +34,19 @@ type agent struct {
 	allow     string // Allow of its requests; empty: none
 
 	heard sync.Mutex
-	bytes bytes.Buffer // all that came in, as it was on the wire
+	bytes bytes.Buffer // the newest that came in, as it was on the wire
 }
+
+// maxHeard bounds what an agent keeps: a soak would be a test of its memory.
+const maxHeard = 1 << 20
 
 func (a *agent) note(b []byte) {
 	a.heard.Lock()
 	defer a.heard.Unlock()
 	a.bytes.Write(b)
+	if a.bytes.Len() > maxHeard {
+		a.bytes.Next(maxHeard / 2)
+	}
 }
 
 // wire is all that came in.
