@@ -76,6 +76,12 @@ func newRig(t testing.TB, listen bool, landing http.Handler) *rig {
 // newRigWith lets a test change the configuration.
 func newRigWith(t testing.TB, listen bool, change func(*Config)) *rig {
 	t.Helper()
+	return newRigAmong(t, homes, listen, change)
+}
+
+// newRigAmong lets it say who is where too.
+func newRigAmong(t testing.TB, who Whois, listen bool, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, told: new(stories), kept: new(shelf), phones: newInventory(Phone{MAC: closed, Vendor: "yealink", Accounts: accounts(closed, 1)})}
 	r.windows = NewWindows(time.Hour, time.Now, func(mac.Addr, story.Event) {})
 	for _, m := range []mac.Addr{yealink, poly, cisco, ata, grand} {
@@ -97,7 +103,7 @@ func newRigWith(t testing.TB, listen bool, change func(*Config)) *rig {
 		cfg.TFTP = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	}
 	change(&cfg)
-	s, err := New(cfg, catalog(t), r.phones, homes, r.windows, r.told.record, quiet)
+	s, err := New(cfg, catalog(t), r.phones, who, r.windows, r.told.record, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

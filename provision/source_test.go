@@ -250,12 +250,11 @@ func TestProxyOnce(t *testing.T) {
 	server := httptest.NewServer(&far)
 	defer server.Close()
 	delivered := make(chan mac.Addr, 3)
-	r := newRigWith(t, true, func(c *Config) {
+	away := netip.MustParseAddr("127.0.3.98")
+	r := newRigAmong(t, people{home(yealink): yealink, away: yealink}, true, func(c *Config) {
 		c.Sources = NewSources(Source{Kind: SourceProxy, Upstream: server.URL}, nil)
 		c.Delivered = func(m mac.Addr, _ time.Time) { delivered <- m }
 	})
-	away := netip.MustParseAddr("127.0.3.98")
-	r.whois = people{home(yealink): yealink, away: yealink}
 	for i, tc := range []struct {
 		from   netip.Addr
 		status int
