@@ -12,7 +12,8 @@ TESTENV  = $(if $(RACE),CGO_ENABLED=1,CGO_ENABLED=0)
 TESTFLAGS = $(if $(RACE),-race) -v -skip Corpora -timeout 5m
 # No file is left out by a tag, so that all of them at once see everything.
 ALLTAGS  = lab,bench,browser
-PROFILE  = $(abspath packaging/patchbay.pgo)
+# PROFILE=off compiles without it.
+PROFILE ?= $(abspath packaging/patchbay.pgo)
 COUNT    = awk -f .ci/testcount.awk
 
 SOURCES = $(shell git ls-files '*.go' go.mod go.sum 'provision/vendors/*' 'provision/templates/*' 'appliance/web/*' 'media/prompt/audio/*' 'sipedge/plans.tsv' 'appliance/store/migrations/*' packaging/patchbay.toml packaging/patchbay.pgo)
