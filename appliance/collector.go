@@ -12,8 +12,8 @@ import (
 var room []byte
 
 // TuneCollector gives the garbage collector of the process room, unless the
-// environment sets GOGC. A loaded box keeps up to 48 MiB more; it spends a tenth
-// of its processor time less.
+// environment sets GOGC. A loaded box keeps up to 48 MiB more, and collects less
+// often: at 500 calls/s the collector took a seventh of the processor time.
 func TuneCollector() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
