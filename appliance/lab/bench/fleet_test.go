@@ -35,14 +35,42 @@ func (t *tally) add(n int, err error) {
 	t.bytes += int64(n)
 }
 
-// play has every phone of the fleet fetch its file again and again at a common
-// rate, and prints what came of it.
+// print says what came of all, and is the exit code.
+func (t *tally) print() int {
+	fmt.Printf("files %d bytes %d bad %d\n", t.files, t.bytes, t.bad)
+	if t.files == 0 {
+		return 1
+	}
+	return 0
+}
+
+// atOnce is how many transfers go on at once where no rate is given.
+const atOnce = 8
+
+// play has every phone of the fleet fetch its file again and again, at a common
+// rate or, if that is 0, one after the other as fast as they are served, and
+// prints what came of it.
 func play(fetch func(n int) (next func() (int, error), end func())) int {
-	rate, seconds := setting("BENCH_FLEET_RATE", 1), setting("BENCH_FLEET_SECONDS", 1)
-	phones := min(fleet, max(1, rate*seconds))
+	rate, seconds := setting("BENCH_FLEET_RATE", 0), setting("BENCH_FLEET_SECONDS", 1)
 	var all tally
 	var wg sync.WaitGroup
 	began := time.Now()
+	if rate == 0 {
+		for first := range atOnce {
+			wg.Go(func() {
+				for time.Since(began) < time.Duration(seconds)*time.Second {
+					for n := first; n < fleet; n += atOnce {
+						next, end := fetch(n)
+						all.add(next())
+						end()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return all.print()
+	}
+	phones := min(fleet, max(1, rate*seconds))
 	each := time.Duration(float64(time.Second) * float64(phones) / float64(rate))
 	for n := range phones {
 		wg.Go(func() {
@@ -57,11 +85,7 @@ func play(fetch func(n int) (next func() (int, error), end func())) int {
 		})
 	}
 	wg.Wait()
-	fmt.Printf("files %d bytes %d bad %d\n", all.files, all.bytes, all.bad)
-	if all.files == 0 {
-		return 1
-	}
-	return 0
+	return all.print()
 }
 
 // playFleetHTTP keeps one connection for each phone.
