@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -138,17 +137,27 @@ func (c classed) BootOptions(a Ask) Boot {
 	if !b.Phone {
 		return b
 	}
-	options := make(map[uint8][]byte, len(b.Options)+len(c.options)+len(c.vlan))
-	maps.Copy(options, c.options)
+	if b.Options == nil {
+		b.Options = make(map[uint8][]byte)
+	}
+	said := func(code uint8) bool { _, said := b.Options[code]; return said }
 	if b.Vendor == "poly" {
-		if code, ok := polyAsks(a.Requested); ok && c.poly != nil {
-			options[code] = c.poly
+		if code, ok := polyAsks(a.Requested); ok && c.poly != nil && !said(code) {
+			b.Options[code] = c.poly
 		}
 	} else {
-		maps.Copy(options, c.vlan)
+		for code, value := range c.vlan {
+			if !said(code) {
+				b.Options[code] = value
+			}
+		}
 	}
-	maps.Copy(options, b.Options)
-	b.Options, b.VLAN = options, c.id
+	for code, value := range c.options {
+		if !said(code) {
+			b.Options[code] = value
+		}
+	}
+	b.VLAN = c.id
 	return b
 }
 

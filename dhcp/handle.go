@@ -361,7 +361,9 @@ func (s *Server) term(r *request) time.Duration {
 	return s.strangersTerm(r, term).Truncate(time.Second)
 }
 
+// send sends a reply of [assemble] and takes its buffer back.
 func (s *Server) send(r *request, b []byte, to Destination) {
+	defer recycle(b)
 	if err := s.conn.WriteTo(b, to); err != nil && s.said.send.now(s.now()) {
 		s.log.Warn("send reply", "mac", r.mac, "to", to.Addr, "err", err)
 	}

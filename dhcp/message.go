@@ -22,20 +22,28 @@ var magicCookie = []byte{99, 130, 83, 99}
 // A message without an End option is read all the same, for some boot loaders
 // forget it; one whose last option is cut is not.
 func readOptions(b []byte) (dhcpv4.Options, error) {
+	o := make(dhcpv4.Options, 12)
+	if err := fillOptions(o, b); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// fillOptions is readOptions into an empty map.
+func fillOptions(o dhcpv4.Options, b []byte) error {
 	if len(b) < atOptions || !bytes.Equal(b[atCookie:atOptions], magicCookie) {
-		return nil, fmt.Errorf("%w: %d octets, or another cookie", errMessage, len(b))
+		return fmt.Errorf("%w: %d octets, or another cookie", errMessage, len(b))
 	}
 	b = slices.Clone(b) // the options outlive the buffer that they came in
-	o := make(dhcpv4.Options, 12)
 	if err := collect(o, b[atOptions:]); err != nil {
-		return nil, err
+		return err
 	}
 	for _, field := range overloaded(o[optOverload]) {
 		if err := collect(o, b[field.start:field.end]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return o, nil
+	return nil
 }
 
 // overloaded lists the fields of the header that hold options, by the value of

@@ -87,7 +87,7 @@ func (s *Server) informPhone(r *request) {
 		{optMessageType, []byte{byte(dhcpv4.MessageTypeAck)}},
 		{optServerID, addrs(s.identity(r))},
 	}
-	s.send(r, assemble(r, r.ciaddr, netip.Addr{}, head, choose(parameters(nil, b, 0), r.list, b.Always)), destination(r, netip.Addr{}, false))
+	s.send(r, assemble(r, r.ciaddr, netip.Addr{}, head, choose(nil, parameters(nil, nil, b, 0), r.list, b.Always)), destination(r, netip.Addr{}, false))
 }
 
 // holds reports whether the client has a lease in force.

@@ -28,7 +28,7 @@ type BootServer interface{ BootOptions(Ask) Boot }
 // Boot is what a client is told about its configuration. The zero value is
 // for what is no phone.
 type Boot struct {
-	Options map[uint8][]byte // by option code; they replace those of the network. Not changed afterwards
+	Options map[uint8][]byte // by option code; they replace those of the network. Whoever asked may change the map
 	Always  []uint8          // codes that are sent even if option 55 does not list them
 	Vendor  string           // for the story; empty if not recognised
 	Model   string
@@ -51,6 +51,10 @@ type option struct {
 	code  uint8
 	value []byte
 }
+
+// roomy is how many options a reply has at most as a rule: the lists of so many
+// stay off the heap.
+const roomy = 32
 
 // options are what the network tells every client.
 func (c Config) options() []option {
@@ -77,9 +81,8 @@ func (c Config) options() []option {
 
 // parameters collects the options that a client may be told: those of the
 // network, and in their place those of its vendor. term is zero for an answer
-// to INFORM, which grants no time (RFC 2131 §4.3.5).
-func parameters(network []option, b Boot, term time.Duration) []option {
-	p := make([]option, 0, len(network)+len(b.Options)+2)
+// to INFORM, which grants no time (RFC 2131 §4.3.5). They are appended to p.
+func parameters(p, network []option, b Boot, term time.Duration) []option {
 	for _, o := range network {
 		if _, replaced := b.Options[o.code]; !replaced && !slices.Contains(b.Suppress, o.code) {
 			p = append(p, o)
@@ -98,9 +101,8 @@ func parameters(network []option, b Boot, term time.Duration) []option {
 }
 
 // choose returns what of the parameters goes into the reply, in order of
-// importance, for a short reply is cut at the end.
-func choose(p []option, list []byte, always []uint8) []option {
-	out := make([]option, 0, len(p))
+// importance, for a short reply is cut at the end. They are appended to out.
+func choose(out, p []option, list []byte, always []uint8) []option {
 	add := func(code uint8) {
 		if i := slices.IndexFunc(p, func(o option) bool { return o.code == code }); i >= 0 && code != optPad {
 			out = append(out, p[i])

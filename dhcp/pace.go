@@ -10,7 +10,7 @@ import (
 // instant. A relay or a switch that gets a hundred back to back loses some, and
 // each that is lost costs its phone seconds. So they go out by the handful.
 const (
-	handful      = 24 // ACKs that go out together
+	handful      = 16 // ACKs that go out together
 	handfulEvery = time.Millisecond
 
 	shareDeadline = 500 * time.Millisecond

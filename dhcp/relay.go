@@ -298,7 +298,7 @@ func (s *Server) toPhone(b []byte, id netip.Addr, p pending) []byte {
 	if kind != dhcpv4.MessageTypeOffer && kind != dhcpv4.MessageTypeAck {
 		return b
 	}
-	add := choose(parameters(nil, p.boot, 0), p.r.list, p.boot.Always)
+	add := choose(nil, parameters(nil, nil, p.boot, 0), p.r.list, p.boot.Always)
 	drop := slices.Clone(p.boot.Suppress)
 	for _, o := range add {
 		drop = append(drop, o.code)

@@ -3,6 +3,7 @@ package dhcp
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -12,8 +13,20 @@ import (
 const (
 	headerLen  = 240 // fixed fields and the magic cookie
 	minimumLen = 300 // RFC 951: some clients and relays drop what is shorter
-	usualLen   = 512 // room for the options of most phones
+
+	// packetLen holds every reply that fits a frame of Ethernet.
+	packetLen = 1536
 )
+
+// packets are the buffers of replies that were sent.
+var packets = sync.Pool{New: func() any { return new([packetLen]byte) }}
+
+// recycle takes back the buffer of a reply that nobody reads any more.
+func recycle(b []byte) {
+	if cap(b) >= packetLen {
+		packets.Put((*[packetLen]byte)(b[:packetLen]))
+	}
+}
 
 var allOnes = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
@@ -24,7 +37,8 @@ func (s *Server) offer(r *request, b Boot, ip netip.Addr, term time.Duration) []
 		{optLeaseTime, seconds(term)},
 		{optServerID, addrs(s.identity(r))},
 	}
-	return assemble(r, netip.Addr{}, ip, head, choose(parameters(r.table.options, b, term), r.list, b.Always))
+	var all, chosen [roomy]option
+	return assemble(r, netip.Addr{}, ip, head, choose(chosen[:0], parameters(all[:0], r.table.options, b, term), r.list, b.Always))
 }
 
 // ack builds an ACK. term is zero in answer to INFORM, which gets neither an
@@ -35,7 +49,8 @@ func (s *Server) ack(r *request, b Boot, ip netip.Addr, term time.Duration) []by
 		head = append(head, option{optLeaseTime, seconds(term)})
 	}
 	head = append(head, option{optServerID, addrs(s.identity(r))})
-	return assemble(r, r.ciaddr, ip, head, choose(parameters(r.table.options, b, term), r.list, b.Always))
+	var all, chosen [roomy]option
+	return assemble(r, r.ciaddr, ip, head, choose(chosen[:0], parameters(all[:0], r.table.options, b, term), r.list, b.Always))
 }
 
 // nak builds a NAK, which carries no parameters (RFC 2131 table 3).
@@ -50,9 +65,11 @@ func (s *Server) nak(r *request, why string) []byte {
 
 // assemble lays out a reply: head first, then as many of the options as the
 // client has room for, then what is echoed. Options 66 and 67 stay options:
-// in sname and file, where they may stand too, many phones do not look.
+// in sname and file, where they may stand too, many phones do not look. The
+// buffer goes to [recycle] when it has been sent.
 func assemble(r *request, ciaddr, yiaddr netip.Addr, head, options []option) []byte {
-	b := make([]byte, headerLen, min(r.limit, usualLen))
+	b := packets.Get().(*[packetLen]byte)[:headerLen]
+	clear(b)
 	b[0], b[1], b[2] = byte(dhcpv4.OpcodeBootReply), byte(iana.HWTypeEthernet), byte(len(r.mac))
 	copy(b[atXid:], r.xid[:])
 	flags := r.flags

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -97,11 +98,19 @@ type request struct {
 	admitted  bool   // no phone, but there is room for it
 }
 
+// optionMaps are the maps of messages that were read: parse takes all that is
+// of interest out of them.
+var optionMaps = sync.Pool{New: func() any { return make(dhcpv4.Options, 16) }}
+
 // parse checks a datagram and reads it. An error means silence: a server that
 // answers garbage can be used against others.
 func parse(b []byte, from netip.AddrPort) (*request, error) {
-	o, err := readOptions(b)
-	if err != nil {
+	o := optionMaps.Get().(dhcpv4.Options)
+	defer func() {
+		clear(o)
+		optionMaps.Put(o)
+	}()
+	if err := fillOptions(o, b); err != nil {
 		return nil, fmt.Errorf("parse: %w", err)
 	}
 	hw := mac.Addr(b[atChaddr : atChaddr+6])

@@ -200,7 +200,7 @@ func TestRulesOnTheWire(t *testing.T) {
 	}
 	phone := Ask{MAC: mac1, VendorClass: "phone"}
 	b := WithRules(&catalogue{}, "test0", rules).BootOptions(phone)
-	p := parameters(testConfig().options(), b, 0)
+	p := parameters(nil, testConfig().options(), b, 0)
 	value := func(code uint8) []byte {
 		i := slices.IndexFunc(p, func(o option) bool { return o.code == code })
 		if i < 0 {
@@ -212,7 +212,7 @@ func TestRulesOnTheWire(t *testing.T) {
 		t.Errorf("parameters %v", p)
 	}
 	var got []uint8
-	for _, o := range choose(p, []byte{1, 6, 42, 66, 160}, b.Always) {
+	for _, o := range choose(nil, p, []byte{1, 6, 42, 66, 160}, b.Always) {
 		got = append(got, o.code)
 	}
 	if diff := cmp.Diff([]uint8{1, 132, 42, 66}, got); diff != "" {
