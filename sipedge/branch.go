@@ -85,8 +85,9 @@ func (b *branch) send(req *sip.Request) error {
 		return err
 	}
 	b.invite, b.tx = req, tx
-	extra := &extraAnswers{b: b, invite: req}
-	tx.OnRetransmission(extra.take)
+	b.leg.extra.over() // of a try that the gateway challenged
+	b.leg.extra = &extraAnswers{leg: b.leg, invite: req}
+	tx.OnRetransmission(b.leg.extra.take)
 	patience := b.patience()
 	b.c.s.loose.Go(func() { b.read(tx, req, patience) })
 	return nil
@@ -227,13 +228,23 @@ func (b *branch) cancel(invite *sip.Request) {
 
 // extraAnswers takes 2xx answers after the first one of an INVITE: the same
 // again because our ACK was lost, or one of another phone behind a forking
-// gateway, which is ended (RFC 3261 §13.2.2.4).
+// gateway, which is ended (RFC 3261 §13.2.2.4). They may come for 32 s, whatever
+// becomes of the call.
 type extraAnswers struct {
-	b      *branch
 	invite *sip.Request
 
 	mu    sync.Mutex
+	leg   *leg
 	ended map[string]bool
+}
+
+// over lets go of the call, which has ended; x may be nil.
+func (x *extraAnswers) over() {
+	if x != nil {
+		x.mu.Lock()
+		x.leg = x.leg.remains()
+		x.mu.Unlock()
+	}
 }
 
 func (x *extraAnswers) take(res *sip.Response) {
@@ -241,22 +252,21 @@ func (x *extraAnswers) take(res *sip.Response) {
 		return
 	}
 	tag, _ := res.To().Params.Get("tag")
-	chosen := x.b.leg.peerTag()
-	switch {
-	case chosen == "": // the first one is not taken yet
-		return
-	case tag == chosen:
-		x.b.leg.reAcknowledge()
-		return
-	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	switch x.leg.peerTag() {
+	case "": // the first one is not taken yet
+		return
+	case tag:
+		x.leg.reAcknowledge()
+		return
+	}
 	if x.ended == nil {
 		x.ended = make(map[string]bool)
 	}
 	if !x.ended[tag] && len(x.ended) < 16 {
 		x.ended[tag] = true
-		x.b.c.s.endForked(x.b.leg, x.invite, res)
+		x.leg.s.endForked(x.leg, x.invite, res)
 	}
 }
 
@@ -272,11 +282,8 @@ func (s *Server) endForked(like *leg, invite *sip.Request, res *sip.Response) {
 
 // fork is the dialog that an answer of another peer than that of the leg made.
 func (l *leg) fork(invite *sip.Request, res *sip.Response) *leg {
-	f := &leg{
-		s: l.s, log: l.log, way: l.way, gateway: l.gateway, account: l.account, line: l.line,
-		callID: l.callID, localTag: l.localTag, local: l.local, remote: l.remote,
-		target: *invite.Recipient.Clone(), contact: l.contact,
-	}
+	f := l.remains()
+	f.ack, f.ended, f.target = nil, false, *invite.Recipient.Clone()
 	f.answeredBy(res)
 	return f
 }

@@ -1,9 +1,11 @@
 package sipedge
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/go-cmp/cmp"
@@ -334,6 +336,33 @@ func TestDisplayNames(t *testing.T) {
 	if got := quoteName("a\r\nInjected: yes"); strings.ContainsAny(got, "\r\n") {
 		t.Errorf("line ends survive: %q", got)
 	}
+}
+
+// The transactions of a call are there for 32 s after it, and its dialogs for 8 s.
+func TestEndedCallIsLetGo(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	held := func() weak.Pointer[call] {
+		rig.server.mu.Lock()
+		defer rig.server.mu.Unlock()
+		for _, c := range rig.server.calls {
+			return weak.Make(c)
+		}
+		t.Fatal("there is no call")
+		return weak.Pointer[call]{}
+	}()
+	out.hangUp()
+	two := in.a
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+	for deadline := time.Now().Add(5 * time.Second); held.Value() != nil; time.Sleep(20 * time.Millisecond) {
+		runtime.GC()
+		if time.Now().After(deadline) {
+			t.Fatal("the whole of the call is still in memory")
+		}
+	}
+	// All that is left answers a BYE that crossed ours, and a 2xx whose ACK was lost.
+	two.send(in.build(sip.BYE, 101, ""))
+	two.response(200, sip.BYE)
 }
 
 func BenchmarkCallSetup(b *testing.B) {

@@ -109,6 +109,8 @@ type leg struct {
 	plainOnly bool
 	mute      bool // its audio stays away, and that was said
 
+	extra *extraAnswers // to our newest INVITE that made the dialog; nil: we made none
+
 	mu        sync.Mutex
 	cseq      uint32 // of our requests
 	remoteTag string
@@ -194,6 +196,21 @@ func (l *leg) retarget(c *sip.ContactHeader, other sip.Uri) {
 	case l.target.Host == "":
 		l.target = *other.Clone()
 	}
+}
+
+// remains is what has to be known of a leg when its call is over: who it was,
+// for requests that crossed its end, and its ACK. Transactions and dialogs live on
+// for many seconds, and would keep all of the call in memory.
+func (l *leg) remains() *leg {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := &leg{
+		s: l.s, log: l.log, way: l.way, gateway: l.gateway, trunk: l.trunk, peer: l.peer, home: l.home, account: l.account, line: l.line,
+		callID: l.callID, localTag: l.localTag, local: l.local, remote: l.remote, contact: l.contact, ended: true,
+		remoteTag: l.remoteTag, ack: l.ack,
+	}
+	r.owner.Store(l.s.past)
+	return r
 }
 
 func (l *leg) peerTag() string {

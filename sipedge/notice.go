@@ -42,7 +42,7 @@ func (s *Server) notice(b Binding, from Party, say []string) error {
 		return err
 	}
 	defer l.close()
-	defer time.AfterFunc(s.times.linger, func() { s.forget(l) })
+	defer time.AfterFunc(s.times.linger, func() { s.forget(l.dialog()) })
 	s.adopt(l)
 	res, invite, err := c.callOut(l, offer.Bytes())
 	if err != nil {

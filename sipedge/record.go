@@ -136,20 +136,19 @@ func (c *call) nextRecord(from, to Party, via string) {
 
 // close releases what the call held.
 func (c *call) close() {
-	legs := c.all
-	for _, l := range legs {
+	var gone []dialogKey
+	for _, l := range c.all {
 		l.close()
 		if l.unacked != nil && l.unacked.in != nil {
 			l.unacked.in.finish(nil)
 		}
-	}
-	time.AfterFunc(c.s.times.linger, func() {
-		for _, l := range legs {
-			if l.owner.Load() == c {
-				c.s.forget(l)
-			}
+		if l.owner.Load() == c {
+			l.extra.over()
+			gone = append(gone, c.s.bury(l))
 		}
-	})
+	}
+	s := c.s
+	time.AfterFunc(s.times.linger, func() { s.forget(gone...) })
 	close(c.over)
 }
 

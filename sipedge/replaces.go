@@ -371,7 +371,7 @@ func (c *call) release(l *leg, to *call, answered chan struct{}) {
 		if !to.post(func() { to.handedOver(given, rings, err) }) && given != nil {
 			c.s.bye(given)
 			given.close()
-			c.s.forget(given)
+			c.s.forget(given.dialog())
 		}
 	})
 }

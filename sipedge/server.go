@@ -96,6 +96,7 @@ type Server struct {
 	ctx    context.Context // ends when nothing may be sent any more
 	cancel context.CancelFunc
 	loose  tracker // transactions that outlive their call
+	past   *call   // the owner of all legs whose call is over
 	ids    recentCalls
 
 	mu        sync.Mutex
@@ -112,6 +113,8 @@ type Server struct {
 // dialogKey is how a request within a dialog names it: the peer's tag is
 // checked apart, since an early answer may not have told it.
 type dialogKey struct{ callID, localTag string }
+
+func (l *leg) dialog() dialogKey { return dialogKey{l.callID, l.localTag} }
 
 // NewServer adds calls to an endpoint, and to the uplink unless that is nil.
 // It must be called before their tasks run. The uplink is no task of the
@@ -167,6 +170,8 @@ func NewServer(cfg ServerConfig, ep *Endpoint, accounts Accounts, uplink Uplink,
 		}
 		s.router.trunk = true
 	}
+	s.past = &call{s: s, over: make(chan struct{})}
+	close(s.past.over)
 	s.handle()
 	return s, nil
 }
@@ -280,13 +285,26 @@ func (s *Server) adopt(l *leg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.home = l.peer.Remote.Addr()
-	s.dialogs[dialogKey{l.callID, l.localTag}] = l
+	s.dialogs[l.dialog()] = l
 }
 
-func (s *Server) forget(l *leg) {
+// bury leaves of a dialog that has ended what answers a late request.
+func (s *Server) bury(l *leg) dialogKey {
+	key, r := l.dialog(), l.remains()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.dialogs, dialogKey{l.callID, l.localTag})
+	if s.dialogs[key] == l {
+		s.dialogs[key] = r
+	}
+	return key
+}
+
+func (s *Server) forget(dialogs ...dialogKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range dialogs {
+		delete(s.dialogs, key)
+	}
 }
 
 // refuse answers a request with an error.

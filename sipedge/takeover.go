@@ -41,7 +41,7 @@ func (c *call) takeOver(l *leg) bool {
 	c.transact(next, req, func(res *sip.Response, sent *sip.Request, err error) {
 		c.busy = false
 		if err != nil || !res.IsSuccess() {
-			c.s.forget(next)
+			c.s.forget(next.dialog())
 			l.ended = true
 			c.end(&StatusError{Status: 408, Phrase: "The Gateway Lost The Call", Reason: story.GatewayDown})
 			return
