@@ -17,9 +17,9 @@ const maxBatch = 256
 
 // window is the shortest time between the commits of changes that can wait.
 // Where each comes alone, its commit costs more than all the rest of an
-// exchange with a phone. No phone notices 40 ms: it asks again after 4 s, and
+// exchange with a phone. No phone notices 50 ms: it asks again after 4 s, and
 // other servers that delay their ACKs for a common commit take up to 250 ms.
-const window = 40 * time.Millisecond
+const window = 50 * time.Millisecond
 
 // enough is for how many a commit is not put off any longer: the cost for each
 // is small by then, and the answers to all go out at once. A relay or a switch
