@@ -13,20 +13,25 @@ import (
 
 // dialogInfo is what a phone reads in a NOTIFY (RFC 4235 §4.4).
 type dialogInfo struct {
-	XMLName xml.Name `xml:"urn:ietf:params:xml:ns:dialog-info dialog-info"`
-	Version int      `xml:"version,attr"`
-	State   string   `xml:"state,attr"`
-	Entity  string   `xml:"entity,attr"`
-	Dialogs []struct {
-		Direction string `xml:"direction,attr"`
-		State     string `xml:"state"`
-		Remote    struct {
-			Identity struct {
-				Display string `xml:"display,attr"`
-				URI     string `xml:",chardata"`
-			} `xml:"identity"`
-		} `xml:"remote"`
-	} `xml:"dialog"`
+	XMLName xml.Name        `xml:"urn:ietf:params:xml:ns:dialog-info dialog-info"`
+	Version int             `xml:"version,attr"`
+	State   string          `xml:"state,attr"`
+	Entity  string          `xml:"entity,attr"`
+	Dialogs []dialogElement `xml:"dialog"`
+}
+
+type dialogElement struct {
+	CallID    string `xml:"call-id,attr"`
+	LocalTag  string `xml:"local-tag,attr"`
+	RemoteTag string `xml:"remote-tag,attr"`
+	Direction string `xml:"direction,attr"`
+	State     string `xml:"state"`
+	Remote    struct {
+		Identity struct {
+			Display string `xml:"display,attr"`
+			URI     string `xml:",chardata"`
+		} `xml:"identity"`
+	} `xml:"remote"`
 }
 
 // watching is a subscription as a phone holds it.
@@ -88,6 +93,22 @@ func (w *watching) lamp(want string) (d dialogInfo) {
 		}
 		if len(d.Dialogs) > 0 && d.Dialogs[0].State == want {
 			return d
+		}
+	}
+}
+
+// rings waits until the lamp of a resource, whose address begins so, names the
+// dialog of a phone that rings.
+func (w *watching) rings(entity string) dialogElement {
+	w.a.t.Helper()
+	for {
+		req := w.a.news(200)
+		var d dialogInfo
+		if err := xml.Unmarshal(req.Body(), &d); err != nil {
+			w.a.t.Fatalf("%v in\n%s", err, req.Body())
+		}
+		if strings.HasPrefix(d.Entity, entity) && len(d.Dialogs) > 0 && d.Dialogs[0].State == "early" && d.Dialogs[0].CallID != "" {
+			return d.Dialogs[0]
 		}
 	}
 }

@@ -120,16 +120,22 @@ func TestPickupOfNothing(t *testing.T) {
 }
 
 // A phone that watches another one's lamp takes its call by INVITE with
-// Replaces, the tags as the watched phone has them (RFC 4235).
+// Replaces, which it makes of what the lamp says: the tags are as the watched
+// phone has them (RFC 4235).
 func TestPickupByReplaces(t *testing.T) {
 	rig := newCallRig(t, false, nil)
 	one, two, five := registered(t, rig, 1), registered(t, rig, 2), registered(t, rig, 5)
+	w := five.subscribe("dialog", "102", 200)
 	out := one.dial("102", one.sdp(""))
 	at2 := two.take()
 	at2.ring()
 	one.response(180, sip.INVITE)
+	lit := w.rings("sip:102@")
 	remote, _ := at2.taken.From().Params.Get("tag")
-	value := at2.callID + ";to-tag=" + at2.tag() + ";from-tag=" + remote + ";early-only"
+	if lit.CallID != at2.callID || lit.LocalTag != at2.tag() || lit.RemoteTag != remote {
+		t.Fatalf("the lamp names %+v, the phone has %s, %s, %s", lit, at2.callID, at2.tag(), remote)
+	}
+	value := lit.CallID + ";to-tag=" + lit.LocalTag + ";from-tag=" + lit.RemoteTag + ";early-only"
 	fetch := five.dialWith("102", five.sdp(""), sip.NewHeader("Replaces", value), sip.NewHeader("Require", "replaces"))
 	fetch.connected()
 	out.connected()

@@ -13,13 +13,26 @@ func (c *call) tell(a mac.Account, dir story.Direction, code story.Code, args st
 	if a.MAC.IsZero() {
 		return
 	}
-	c.s.ep.lamps.note(c.record.ID, a, code, args)
+	c.s.ep.lamps.note(c.record.ID, a, code, args, c.dialogOf(a, code))
 	args.Account, args.Call = a, c.record.ID
 	proto := story.SIP
 	if code == story.Quality {
 		proto = story.RTP
 	}
 	c.s.record(a.MAC, story.Event{Time: c.s.now(), Proto: proto, Dir: dir, Code: code, Args: args})
+}
+
+// dialogOf names the dialog of a phone where a step of the call lights its lamp.
+func (c *call) dialogOf(a mac.Account, code story.Code) (d dialogName) {
+	switch code {
+	case story.CallOut, story.Emergency, story.CallIn, story.CallAnswered:
+		for _, l := range c.all {
+			if l.account == a && !l.ended {
+				d = l.seenBy(l.peerTag())
+			}
+		}
+	}
+	return d
 }
 
 // started tells the caller's story what was dialled.
@@ -129,7 +142,7 @@ func (c *call) nextRecord(from, to Party, via string) {
 	c.rung = nil
 	for _, p := range [...]struct{ who, other Party }{{from, to}, {to, from}} {
 		if !p.who.Account.MAC.IsZero() {
-			c.s.ep.lamps.note(c.record.ID, p.who.Account, story.CallAnswered, story.Args{Number: p.other.Number, Name: p.other.Name})
+			c.s.ep.lamps.note(c.record.ID, p.who.Account, story.CallAnswered, story.Args{Number: p.other.Number, Name: p.other.Name}, c.dialogOf(p.who.Account, story.CallAnswered))
 		}
 	}
 }

@@ -182,6 +182,10 @@ func (t *try) onAnswer(an branchAnswer) (done bool, err error) {
 	case an.res.IsProvisional():
 		b.acknowledgeEarly(an.res)
 		b.hear(an.res)
+		if to := an.res.To(); to != nil {
+			tag, _ := to.Params.Get("tag")
+			t.c.s.ep.lamps.named(t.c.record.ID, b.leg.account, b.leg.seenBy(tag))
+		}
 		t.progress(b, an.res)
 		return false, nil
 	case an.res.IsSuccess():

@@ -31,7 +31,18 @@ type lamp struct {
 	incoming bool
 	number   string // of the other party
 	name     string
+	dialog   dialogName
 }
+
+// dialogName names a dialog as the watched phone sees it (RFC 4235 §4.1.1), so
+// that who watches can answer it by an INVITE with Replaces (RFC 3891). A tag is
+// empty as long as the phone has not told it. It is said of calls to the phone
+// only, whose Call-ID is of our making: that of a call by the phone often has its
+// address in it.
+type dialogName struct{ callID, local, remote string }
+
+// seenBy names the dialog of a leg, of whose phone the tag is given.
+func (l *leg) seenBy(tag string) dialogName { return dialogName{l.callID, tag, l.localTag} }
 
 func newBusyLamps(e *Endpoint) *busyLamps {
 	return &busyLamps{e: e, dialogs: make(map[mac.Account]map[string]lamp), inCall: make(map[string][]mac.Account)}
@@ -57,8 +68,24 @@ func (w *busyLamps) accountsOf(t topic) []mac.Account {
 	return []mac.Account{t.account}
 }
 
-// note takes a step of a call at an account.
-func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story.Args) {
+// named tells the name of the dialog of a phone that rings. Its tag comes with
+// its first answer only.
+func (w *busyLamps) named(call string, a mac.Account, d dialogName) {
+	w.mu.Lock()
+	l, lit := w.dialogs[a][call]
+	news := lit && l.state == "early" && d.local != "" && l.dialog != d
+	if news {
+		l.dialog = d
+		w.set(call, a, l)
+	}
+	w.mu.Unlock()
+	if news {
+		w.tell([]mac.Account{a})
+	}
+}
+
+// note takes a step of a call at an account, whose dialog it is.
+func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story.Args, d dialogName) {
 	var l lamp
 	switch code {
 	case story.CallOut, story.Emergency:
@@ -71,7 +98,7 @@ func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story
 	default:
 		return
 	}
-	l.number, l.name = args.Number, args.Name
+	l.number, l.name, l.dialog = args.Number, args.Name, d
 	w.mu.Lock()
 	changed := []mac.Account{a}
 	if old, ok := w.dialogs[a][call]; ok && l.state == "confirmed" {
@@ -189,7 +216,11 @@ func (l lamp) write(b *bytes.Buffer, id, entity, host string) {
 	}
 	uri := sip.Uri{Scheme: "sip", User: l.number, Host: host}
 	remote := escapeXML(uri.String())
-	fmt.Fprintf(b, "<dialog id=\"%s\" direction=\"%s\"><state>%s</state>\n", escapeXML(id), direction, l.state)
+	fmt.Fprintf(b, "<dialog id=\"%s\"", escapeXML(id))
+	if d := l.dialog; l.incoming && d.callID != "" && d.local != "" {
+		fmt.Fprintf(b, " call-id=\"%s\" local-tag=\"%s\" remote-tag=\"%s\"", escapeXML(d.callID), escapeXML(d.local), escapeXML(d.remote))
+	}
+	fmt.Fprintf(b, " direction=\"%s\"><state>%s</state>\n", direction, l.state)
 	fmt.Fprintf(b, "<local><identity>%[1]s</identity><target uri=\"%[1]s\"/></local>\n", escapeXML(entity))
 	fmt.Fprintf(b, "<remote><identity display=\"%[1]s\">%[2]s</identity><target uri=\"%[2]s\"/></remote>\n</dialog>\n", escapeXML(l.name), remote)
 }
