@@ -149,6 +149,14 @@ func (s *Stream) write(conn PacketConn, b []byte, to netip.AddrPort) {
 	}
 }
 
+// packetRoom is what one pump reads into and writes from.
+type packetRoom struct {
+	packet  [maxPacket + tagRoom]byte
+	scratch [maxPacket + 2*tagRoom]byte
+}
+
+var packetRooms = sync.Pool{New: func() any { return new(packetRoom) }}
+
 // pump reads one socket.
 type pump struct {
 	kind string
@@ -166,7 +174,9 @@ func (f flow) rtcpPump() pump {
 }
 
 func (p pump) run(ctx context.Context) error {
-	buf := make([]byte, maxPacket+tagRoom)
+	room := packetRooms.Get().(*packetRoom)
+	defer packetRooms.Put(room)
+	buf := room.packet[:]
 	var scratch []byte // for RTCP only
 	failures := 0
 	for {
@@ -201,7 +211,7 @@ func (p pump) run(ctx context.Context) error {
 			continue
 		}
 		if scratch == nil && (p.kind == "rtcp" || p.flow.from.mux.Load()) {
-			scratch = make([]byte, 0, maxPacket+2*tagRoom)
+			scratch = room.scratch[:0]
 		}
 		p.pass(p.flow, buf[:n], scratch, unmap(src), time.Now())
 	}
