@@ -71,7 +71,7 @@ func codecs(formats []string, lines []line) []Codec {
 			params[pt] = strings.TrimSpace(text)
 		}
 	}
-	var out []Codec
+	out := make([]Codec, 0, len(formats))
 	var seen [128]bool
 	for _, f := range formats {
 		pt, ok := payloadType(f)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // ErrNoSDP says that a body holds nothing that looks like SDP, or too much.
@@ -22,6 +23,7 @@ const (
 type SDP struct {
 	lines []line // the session part, before the first m= line
 	media []*section
+	heard atomic.Pointer[Audio] // what Audio found; nothing changes once it was asked
 }
 
 // section is one m= line and the lines below it.
@@ -139,8 +141,12 @@ func (a *Audio) RTP() netip.AddrPort {
 func (a *Audio) Secure() bool { return strings.Contains(a.Proto, "SAVP") }
 
 // Audio finds the first audio stream that is in use, or else the first one at
-// all. It is false if there is none, as in a switch to T.38.
+// all. It is false if there is none, as in a switch to T.38. All who ask share
+// what is returned.
 func (s *SDP) Audio() (*Audio, bool) {
+	if a := s.heard.Load(); a != nil {
+		return a, true
+	}
 	found := -1
 	for i, m := range s.media {
 		kind, port, _, _ := m.parts()
@@ -157,7 +163,9 @@ func (s *SDP) Audio() (*Audio, bool) {
 	if found < 0 {
 		return nil, false
 	}
-	return s.audio(found), true
+	a := s.audio(found)
+	s.heard.Store(a)
+	return a, true
 }
 
 // parts splits "audio 49170/2 RTP/AVP 0 8".

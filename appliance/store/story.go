@@ -22,6 +22,7 @@ import (
 // The bounds of the stories.
 const (
 	storyBuffer   = 4096   // events that wait to be written
+	storyRoom     = 1024   // for so many there is room when none waits
 	storyShare    = 512    // of which of one phone, so that a flood takes nobody else's place
 	storyFeed     = 256    // events that a subscriber may lag behind
 	storyPerPhone = 2000   // rows kept of one phone
@@ -256,10 +257,10 @@ func (s *Story) written(chunk []Entry) {
 			delete(s.share, m)
 		}
 	}
-	clear(s.behind[:len(chunk)])
-	s.behind = s.behind[len(chunk):]
-	if len(s.behind) == 0 {
-		s.behind = nil // nothing of what was written is kept alive
+	left := copy(s.behind, s.behind[len(chunk):])
+	clear(s.behind[left:]) // nothing of what was written is kept alive
+	if s.behind = s.behind[:left]; left == 0 && cap(s.behind) > storyRoom {
+		s.behind = nil
 	}
 }
 
