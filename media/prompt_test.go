@@ -198,6 +198,10 @@ func TestListener(t *testing.T) {
 			t.Fatalf("no digit %c", want)
 		}
 	}
+	// The rest of the digits must not come back.
+	for end := time.Now().Add(10 * time.Second); s.Stats().Received < 20 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	l.Echo(p)
 	phone.send(0, 9000, []byte("one"))
 	phone.send(0, 9160, []byte("two"))
