@@ -85,7 +85,9 @@ func (b *branch) send(req *sip.Request) error {
 		return err
 	}
 	b.invite, b.tx = req, tx
-	b.leg.extra.over() // of a try that the gateway challenged
+	if b.leg.extra != nil { // of a try that the gateway challenged
+		b.leg.extra.over(b.leg.remains())
+	}
 	b.leg.extra = &extraAnswers{leg: b.leg, invite: req}
 	tx.OnRetransmission(b.leg.extra.take)
 	patience := b.patience()
@@ -238,11 +240,12 @@ type extraAnswers struct {
 	ended map[string]bool
 }
 
-// over lets go of the call, which has ended; x may be nil.
-func (x *extraAnswers) over() {
+// over lets go of the call, which has ended, but for the remains of the leg; x may
+// be nil.
+func (x *extraAnswers) over(remains *leg) {
 	if x != nil {
 		x.mu.Lock()
-		x.leg = x.leg.remains()
+		x.leg = remains
 		x.mu.Unlock()
 	}
 }

@@ -156,8 +156,10 @@ func (c *call) close() {
 			l.unacked.in.finish(nil)
 		}
 		if l.owner.Load() == c {
-			l.extra.over()
-			gone = append(gone, c.s.bury(l))
+			r := l.remains()
+			l.extra.over(r)
+			c.s.bury(l, r)
+			gone = append(gone, l.dialog())
 		}
 	}
 	s := c.s

@@ -289,14 +289,12 @@ func (s *Server) adopt(l *leg) {
 }
 
 // bury leaves of a dialog that has ended what answers a late request.
-func (s *Server) bury(l *leg) dialogKey {
-	key, r := l.dialog(), l.remains()
+func (s *Server) bury(l, remains *leg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dialogs[key] == l {
-		s.dialogs[key] = r
+	if key := l.dialog(); s.dialogs[key] == l {
+		s.dialogs[key] = remains
 	}
-	return key
 }
 
 func (s *Server) forget(dialogs ...dialogKey) {
