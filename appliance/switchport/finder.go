@@ -33,7 +33,7 @@ type Port struct {
 // String is how locations name it.
 func (p Port) String() string { return p.Switch + " " + p.Name }
 
-// Fault is a switch that can't be asked.
+// Fault is a switch that can't be asked, or not for all of its VLANs.
 type Fault struct {
 	Switch string
 	Since  time.Time
@@ -97,8 +97,9 @@ func (f *Finder) Run(ctx context.Context) error {
 
 // follow asks one switch. It is another one's business if it hangs.
 func (f *Finder) follow(ctx context.Context, s Switch) {
+	var last table
 	for {
-		t, err := ask(ctx, s)
+		t, err := ask(ctx, s, last)
 		if ctx.Err() != nil {
 			return
 		}
@@ -106,6 +107,8 @@ func (f *Finder) follow(ctx context.Context, s Switch) {
 		pause := f.interval
 		if err != nil {
 			pause = min(retryInterval, f.interval)
+		} else {
+			last = t
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -121,9 +124,12 @@ func (f *Finder) took(s Switch, t table, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before, failed := f.faults[s.Name]
+	if err == nil {
+		f.tables[s.Name] = t
+		err = t.missing
+	}
 	switch {
 	case err == nil:
-		f.tables[s.Name] = t
 		delete(f.faults, s.Name)
 		if failed {
 			f.log.Info("switch answers again", "switch", s.Name)
@@ -160,7 +166,7 @@ func (f *Finder) Port(m mac.Addr) (best Port, ok bool) {
 	return best, ok
 }
 
-// Faults lists the switches that can't be asked, by name.
+// Faults lists the switches that can't be asked, or not for all, by time.
 func (f *Finder) Faults() []Fault {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

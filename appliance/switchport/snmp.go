@@ -21,6 +21,16 @@ type table struct {
 	learnt    map[mac.Addr][]string // ports where an address was learnt
 	addresses map[string]int        // how many addresses a port has
 	uplinks   map[string]bool       // ports to other switches
+	vlans     map[int]vlan          // of a Catalyst; they are in the above too
+	missing   error                 // why some of them are as they were before
+}
+
+// note adds an address that was learnt at a port, perhaps in several VLANs.
+func (t table) note(m mac.Addr, port string) {
+	if !slices.Contains(t.learnt[m], port) {
+		t.learnt[m] = append(t.learnt[m], port)
+		t.addresses[port]++
+	}
 }
 
 // The columns that are read.
@@ -51,8 +61,8 @@ const (
 	mostRepetitions = 25
 )
 
-// ask reads the tables of a switch.
-func ask(ctx context.Context, s Switch) (table, error) {
+// ask reads the tables of a switch, which said before what is in that table.
+func ask(ctx context.Context, s Switch, before table) (table, error) {
 	g := s.session(ctx)
 	if err := g.Connect(); err != nil {
 		return table{}, fmt.Errorf("reach %v: %w", s.Address, err)
@@ -61,6 +71,7 @@ func ask(ctx context.Context, s Switch) (table, error) {
 	r := &reader{g: g}
 	r.ports()
 	t := r.table()
+	r.readVLANs(ctx, s, before, &t)
 	return t, r.err
 }
 
@@ -96,6 +107,8 @@ type reader struct {
 	err   error
 	names map[int]string // of interfaces
 	base  map[int]int    // interface of a bridge port
+
+	vlanTable bool // the switch knows Q-BRIDGE-MIB
 }
 
 // column calls f with each row: what follows the column in its name, and its
@@ -174,6 +187,10 @@ func (r *reader) ports() {
 			}
 		})
 	}
+	r.basePorts()
+}
+
+func (r *reader) basePorts() {
 	r.column(oidBasePortIfIndex, func(index []int, v gosnmp.SnmpPDU) { r.base[index[0]] = number(v) })
 }
 
@@ -191,21 +208,23 @@ func (r *reader) table() table {
 		lldp: make(map[mac.Addr]string), learnt: make(map[mac.Addr][]string),
 		addresses: make(map[string]int), uplinks: make(map[string]bool),
 	}
-	for _, oid := range []string{oidFDB, oidVLANFDB} {
-		r.column(oid, func(index []int, v gosnmp.SnmpPDU) {
-			m, ok := address(index)
-			port := number(v)
-			if !ok || port == 0 { // RFC 4188: learnt, but not at which port
-				return
-			}
-			if name := r.name(port); !slices.Contains(t.learnt[m], name) { // in several VLANs
-				t.learnt[m] = append(t.learnt[m], name)
-				t.addresses[name]++
-			}
-		})
-	}
+	r.forwarding(oidFDB, t.note)
+	r.forwarding(oidVLANFDB, func(m mac.Addr, port string) {
+		r.vlanTable = true
+		t.note(m, port)
+	})
 	r.neighbours(t)
 	return t
+}
+
+// forwarding calls f with each address of a forwarding table and its port.
+func (r *reader) forwarding(oid string, f func(m mac.Addr, port string)) {
+	r.column(oid, func(index []int, v gosnmp.SnmpPDU) {
+		m, ok := address(index)
+		if port := number(v); ok && port != 0 { // RFC 4188: learnt, but not at which port
+			f(m, r.name(port))
+		}
+	})
 }
 
 // neighbour is what stands in one row of LLDP-MIB, column by column.

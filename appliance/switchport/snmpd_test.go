@@ -46,8 +46,9 @@ func column(oid, kind string, rows ...string) string {
 }
 
 // startSwitch runs net-snmp's agent with the tables of a switch, and says
-// where it listens. The rows must be in order.
-func startSwitch(t *testing.T, rows string) netip.AddrPort {
+// where it listens. The rows must be in order. More lines of its configuration
+// may follow.
+func startSwitch(t *testing.T, rows string, more ...string) netip.AddrPort {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
@@ -65,9 +66,10 @@ func startSwitch(t *testing.T, rows string) netip.AddrPort {
 	at := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	_ = conn.Close()
 	conf := "rocommunity lab-community 127.0.0.1\ncreateUser box SHA-256 auth-secret AES priv-secret\nrouser box priv\n"
-	for _, root := range []string{".1.3.6.1.2.1.17", ".1.3.6.1.2.1.31.1.1", ".1.3.6.1.2.1.2.2.1.2", ".1.0.8802.1.1.2.1"} {
+	for _, root := range []string{".1.3.6.1.2.1.17", ".1.3.6.1.2.1.31.1.1", ".1.3.6.1.2.1.2.2.1.2", ".1.0.8802.1.1.2.1", ".1.3.6.1.4.1.9.9.46"} {
 		conf += "pass -p 1 " + root + " " + script + "\n"
 	}
+	conf += strings.Join(more, "\n") + "\n"
 	cmd := exec.Command("snmpd", "-f", "-Le", "-C", "-I", "-smux", "-c", write("snmpd.conf", conf, 0o600), "-p", filepath.Join(dir, "pid"), "udp:"+at.String())
 	cmd.Env = append(os.Environ(), "SNMP_PERSISTENT_DIR="+dir, "MIBS=")
 	var out bytes.Buffer
@@ -202,7 +204,7 @@ func TestWrongSecret(t *testing.T) {
 		{Name: "v3", Address: at, User: "box", AuthPassword: "wrong-secret", PrivPassword: "priv-secret"},
 		{Name: "v2c", Address: at, Community: "wrong"},
 	} {
-		got, err := ask(t.Context(), s)
+		got, err := ask(t.Context(), s, table{})
 		if err == nil || len(got.learnt) > 0 {
 			t.Errorf("%s: %d addresses, error %v", s.Name, len(got.learnt), err)
 		}
