@@ -51,8 +51,8 @@ func (r *reader) readVLANs(ctx context.Context, s Switch, before table, t *table
 	if cisco && len(todo) == 0 && len(r.base) > 0 && !r.vlanTable {
 		t.missing = errors.New("it is a Cisco that lists no VLANs; have CISCO-VTP-MIB (1.3.6.1.4.1.9.9.46) and BRIDGE-MIB in the view that this box may read")
 	}
-	// Those asked longest ago come first, so that failing ones, which take all
-	// the time, are behind the others from the second time on.
+	// Those asked longest ago come first: where failing ones take all the time,
+	// the rest has its turn the next time.
 	slices.SortStableFunc(todo, func(a, b int) int { return before.vlans[a].tried.Compare(before.vlans[b].tried) })
 	t.vlans = make(map[int]vlan)
 	ctx, cancel := context.WithTimeout(ctx, vlansTime)
@@ -76,7 +76,7 @@ func (r *reader) readVLANs(ctx context.Context, s Switch, before table, t *table
 			t.note(p.m, p.port)
 		}
 	}
-	if fault != nil && !r.vlanTable { // which has all VLANs
+	if fault != nil && !r.vlanTable { // else Q-BRIDGE-MIB has said all
 		t.missing = fmt.Errorf("in %s: %w; %s", named(failed), fault, s.vlanAdvice())
 	}
 }
