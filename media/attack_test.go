@@ -187,7 +187,9 @@ func TestRateIsBounded(t *testing.T) {
 	if rtp != 2*maxRTPRate || control != 2*maxRTCPRate {
 		t.Errorf("passed %d RTP and %d RTCP, want %d and %d", rtp, control, 2*maxRTPRate, 2*maxRTCPRate)
 	}
-	if d := r.snapshot(func(*Stats) {}).Dropped; d.Rate != 20000-uint64(rtp+control) {
+	var st Stats
+	r.snapshot(&st, &reports{})
+	if d := st.Dropped; d.Rate != 20000-uint64(rtp+control) {
 		t.Errorf("Rate = %d", d.Rate)
 	}
 }

@@ -214,22 +214,21 @@ func (r *receiver) oversized() {
 	r.dropped.Malformed++
 }
 
-// snapshot is what this half knows, and the rating of it all with what told
-// puts in.
-func (r *receiver) snapshot(told func(*Stats)) Stats {
+// snapshot is what this half knows, and the rating of it all with what the other
+// side has reported.
+func (r *receiver) snapshot(st *Stats, told *reports) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := Stats{
+	*st = Stats{
 		Received:     r.received,
 		RTCPReceived: r.rtcpReceived,
 		Codec:        r.codec,
 		LastPacket:   r.last,
 		Dropped:      r.dropped,
 	}
-	r.meter.snapshot(&st)
-	told(&st)
-	r.meter.rateCall(&st)
-	return st
+	r.meter.snapshot(st)
+	told.snapshot(st)
+	r.meter.rateCall(st)
 }
 
 // limiter lets n packets through in each second.

@@ -247,8 +247,8 @@ func (s *Stream) wake() {
 func (s *Stream) Silence(now time.Time) time.Duration { return s.recv.silence(now) }
 
 // Stats is a copy of what was counted and measured so far.
-func (s *Stream) Stats() Stats {
-	st := s.recv.snapshot(s.reports.snapshot)
+func (s *Stream) Stats() (st Stats) {
+	s.recv.snapshot(&st, &s.reports)
 	s.send.snapshot(&st)
 	return st
 }

@@ -32,10 +32,12 @@ func (e *Endpoint) admit(data []byte, flow Flow) (out []byte) {
 	if head < 0 {
 		// Without the empty line; what is there decides about an answer.
 		m, _ := scan(data, nil)
+		defer m.release()
 		e.refuse(&m, badRequest("message without the empty line after its header"), flow)
 		return nil
 	}
 	m, f := scan(data[:head], data[head:])
+	defer m.release()
 	if len(data) > maxDatagram {
 		f = tooLarge("datagram longer than 32 KiB")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // message is a SIP message as it was read, split into its lines but not yet
@@ -19,7 +20,14 @@ type message struct {
 	// odd is set if a header has white space where sipgo's parser does not
 	// expect it, so that the message has to be written anew.
 	odd bool
+
+	room *[usualFields]field // of fields; nil after release
 }
+
+// usualFields is for how many header lines there is room; more go to the heap.
+const usualFields = 24
+
+var fieldRooms = sync.Pool{New: func() any { return new([usualFields]field) }}
 
 // field is one header line, unfolded.
 type field struct {
@@ -88,7 +96,8 @@ func headEnd(data []byte) int {
 func scan(head []byte, body []byte) (m message, f *fault) {
 	text := string(bytes.TrimSuffix(head, crlfcrlf))
 	m.body = body
-	m.fields = make([]field, 0, 20)
+	m.room = fieldRooms.Get().(*[usualFields]field)
+	m.fields = m.room[:0]
 	line, rest, _ := strings.Cut(text, "\r\n")
 	f = m.scanStart(line)
 	for rest != "" {
@@ -104,6 +113,16 @@ func scan(head []byte, body []byte) (m message, f *fault) {
 		f = m.scanField(line, f)
 	}
 	return m, f
+}
+
+// release lets the next message have the room of this one, which nobody may read
+// any more.
+func (m *message) release() {
+	if m.room != nil {
+		clear(m.room[:])
+		fieldRooms.Put(m.room)
+		m.room, m.fields = nil, nil
+	}
 }
 
 // unfold appends a continuation line (RFC 3261 §7.3.1).

@@ -271,6 +271,7 @@ func (s *stream) next() (more bool, err error) {
 		return true, nil
 	}
 	m, f := scan(s.in[:head], nil)
+	defer m.release()
 	length, ok := contentLength(&m)
 	if !ok || head+length > maxMessage {
 		f = f.or(badRequest("Content-Length missing or wrong"))
