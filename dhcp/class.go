@@ -140,22 +140,23 @@ func (c classed) BootOptions(a Ask) Boot {
 	if b.Options == nil {
 		b.Options = make(map[uint8][]byte)
 	}
-	said := func(code uint8) bool { _, said := b.Options[code]; return said }
+	// What the catalogue said itself stays.
+	add := func(code uint8, value []byte) {
+		if _, said := b.Options[code]; !said {
+			b.Options[code] = value
+		}
+	}
 	if b.Vendor == "poly" {
-		if code, ok := polyAsks(a.Requested); ok && c.poly != nil && !said(code) {
-			b.Options[code] = c.poly
+		if code, ok := polyAsks(a.Requested); ok && c.poly != nil {
+			add(code, c.poly)
 		}
 	} else {
 		for code, value := range c.vlan {
-			if !said(code) {
-				b.Options[code] = value
-			}
+			add(code, value)
 		}
 	}
 	for code, value := range c.options {
-		if !said(code) {
-			b.Options[code] = value
-		}
+		add(code, value)
 	}
 	b.VLAN = c.id
 	return b
