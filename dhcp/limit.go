@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"maps"
 	"time"
 
 	"patchbay/dhcp/mac"
@@ -13,6 +14,20 @@ const (
 	newcomersAtOnce = 8192 // a LAN of PCs that gets its power back
 	newcomersRate   = 200  // a second; more of them for long are made up
 )
+
+// sweeps says when a table that is full may be searched for what is over: once
+// a second. Whoever makes devices up fills it, and then comes with each
+// datagram.
+type sweeps struct{ last time.Time }
+
+// due reports whether to search now.
+func (s *sweeps) due(now time.Time) bool {
+	if d := now.Sub(s.last); d >= 0 && d < time.Second {
+		return false
+	}
+	s.last = now
+	return true
+}
 
 // limiter keeps one device from taking the server's time and disk from the
 // others. It belongs to the receive loop.
@@ -70,7 +85,10 @@ const (
 
 // decliners counts who gives addresses back because somebody else is said to
 // use them. It belongs to the receive loop.
-type decliners struct{ list map[mac.Addr]declines }
+type decliners struct {
+	list  map[mac.Addr]declines
+	swept sweeps
+}
 
 type declines struct {
 	n     int
@@ -81,10 +99,8 @@ type declines struct {
 func (d *decliners) believes(m mac.Addr, now time.Time) bool {
 	e, known := d.list[m]
 	if !known && len(d.list) >= maxDecliners {
-		for k, old := range d.list {
-			if now.Sub(old.since) >= quarantine {
-				delete(d.list, k)
-			}
+		if d.swept.due(now) {
+			maps.DeleteFunc(d.list, func(_ mac.Addr, old declines) bool { return now.Sub(old.since) >= quarantine })
 		}
 		if len(d.list) >= maxDecliners {
 			return false

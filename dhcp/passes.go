@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 type Passes struct {
 	mu   sync.Mutex
 	list map[mac.Addr]pass
+
+	swept sweeps
 }
 
 // pass is where a phone asked last, and the VLAN that it was told there.
@@ -58,12 +61,8 @@ func (p *Passes) room(now time.Time) bool {
 	if p.list == nil {
 		p.list = make(map[mac.Addr]pass)
 	}
-	if len(p.list) >= maxPasses {
-		for k, old := range p.list {
-			if now.Sub(old.at) >= passWithin {
-				delete(p.list, k)
-			}
-		}
+	if len(p.list) >= maxPasses && p.swept.due(now) {
+		maps.DeleteFunc(p.list, func(_ mac.Addr, old pass) bool { return now.Sub(old.at) >= passWithin })
 	}
 	return len(p.list) < maxPasses
 }

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"bytes"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -39,6 +40,8 @@ type relay struct {
 	ids     map[netip.Addr]bool     // every server identifier seen
 	asked   int                     // requests since the last answer
 	since   time.Time               // of the first of them
+
+	pendingSwept, learntSwept sweeps
 }
 
 // exchange is what a request and its answer have in common.
@@ -93,12 +96,8 @@ func (l *relay) passes(ip netip.Addr) bool {
 func (l *relay) await(p pending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pending) >= maxPending {
-		for k, old := range l.pending {
-			if p.since.Sub(old.since) > pendingFor {
-				delete(l.pending, k)
-			}
-		}
+	if len(l.pending) >= maxPending && l.pendingSwept.due(p.since) {
+		maps.DeleteFunc(l.pending, func(_ exchange, old pending) bool { return p.since.Sub(old.since) > pendingFor })
 	}
 	if len(l.pending) < maxPending {
 		l.pending[exchange{p.r.mac, p.r.xid}] = p

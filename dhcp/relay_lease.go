@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,12 +26,8 @@ func (s *Server) learn(m *dhcpv4.DHCPv4, hw mac.Addr, ip, id netip.Addr, p pendi
 	l := s.relay
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.learnt) >= maxPool {
-		for k, old := range l.learnt {
-			if !now.Before(old.Expires) {
-				delete(l.learnt, k)
-			}
-		}
+	if len(l.learnt) >= maxPool && l.learntSwept.due(now) {
+		maps.DeleteFunc(l.learnt, func(_ netip.Addr, old Lease) bool { return !now.Before(old.Expires) })
 	}
 	l.learnt[ip] = lease
 	return lease, true

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type Untaken struct {
 type untaken struct {
 	mu   sync.Mutex
 	list map[mac.Addr]Untaken
+
+	swept sweeps
 }
 
 // offered counts one offer and returns how many were in vain by now.
@@ -37,10 +40,8 @@ func (u *untaken) offered(m mac.Addr, now time.Time) int {
 	defer u.mu.Unlock()
 	e, known := u.list[m]
 	if !known && len(u.list) >= maxUntaken {
-		for k, old := range u.list {
-			if now.Sub(old.Last) > untakenGap {
-				delete(u.list, k)
-			}
+		if u.swept.due(now) {
+			maps.DeleteFunc(u.list, func(_ mac.Addr, old Untaken) bool { return now.Sub(old.Last) > untakenGap })
 		}
 		if len(u.list) >= maxUntaken {
 			return 1
