@@ -54,7 +54,7 @@ func passOne(tb testing.TB, secure bool) (pass func(), out *sink) {
 		binary.BigEndian.PutUint16(packet[2:], uint16(seq))
 		binary.BigEndian.PutUint32(packet[4:], seq*160)
 		now = now.Add(20 * time.Millisecond)
-		f.rtp(buf[:copy(buf, packet)], nil, phoneAddr, now)
+		f.rtp(buf[:copy(buf, packet)], phoneAddr, now)
 	}, out
 }
 
@@ -103,7 +103,7 @@ func passSealed(tb testing.TB) (pass func(), a *Stream) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		f.rtp(out, nil, gatewayAddr, now)
+		f.rtp(out, gatewayAddr, now)
 	}, a
 }
 
@@ -171,13 +171,12 @@ func TestRelayPacketAllocates(t *testing.T) {
 	buf := make([]byte, maxPacket+tagRoom)
 	packet, now := rtpPacket(1, 0, 0), time.Unix(1000, 0)
 	stranger := netip.MustParseAddrPort("198.51.100.66:4000")
-	check("from a stranger", func() { there.rtp(buf[:copy(buf, packet)], nil, stranger, now) })
-	check("malformed", func() { there.rtp(buf[:copy(buf, packet[:11])], nil, phoneAddr, now) })
-	scratch := make([]byte, 0, maxPacket+2*tagRoom)
+	check("from a stranger", func() { there.rtp(buf[:copy(buf, packet)], stranger, now) })
+	check("malformed", func() { there.rtp(buf[:copy(buf, packet[:11])], phoneAddr, now) })
 	rr := []byte{0x80, 201, 0, 1, 0, 0, 0, 1, 0x81, 202, 0, 3, 0, 0, 0, 1, 1, 2, 'a', 'b', 0, 0, 0, 0}
 	control := netip.AddrPortFrom(phoneAddr.Addr(), phoneAddr.Port()+1)
 	check("RTCP", func() {
 		now = now.Add(time.Second)
-		there.rtcp(buf[:copy(buf, rr)], scratch, control, now)
+		there.rtcp(buf[:copy(buf, rr)], control, now)
 	})
 }

@@ -10,10 +10,11 @@
 // its caller. It does not transcode; two sides without a common codec get
 // [ErrNoCommonCodec].
 //
-// Goroutines: [Relay.Run] starts one per socket, four for a call, sends the
-// keep-alives in its own, and returns when the four have ended. [Listener.Run]
-// does the same with two. Nothing else here starts a goroutine. All methods of [Stream] and [PortPool] may be called at
-// any time from any goroutine.
+// Goroutines: the sockets of a [PortPool] are read by one for each processor,
+// which carries what came to the other leg and sends it. [Relay.Run] and
+// [Listener.Run] send the keep-alives in their callers'. Nothing else here starts
+// a goroutine. All methods of [Stream] and [PortPool] may be called at any time
+// from any goroutine.
 //
 // Sources: RFC 3550 (RTP, statistics), RFC 3551 (static payload types), RFC
 // 3605 (a=rtcp), RFC 3711 (SRTP), RFC 4568 (SDES keys), RFC 3264 (offer and

@@ -76,7 +76,7 @@ func TestDigitsOfOneSide(t *testing.T) {
 	event := func(seq uint16, stamp uint32, key byte) {
 		p := append(rtpPacket(9, seq, 101)[:12], key, 0x0a, 0, 160)
 		binary.BigEndian.PutUint32(p[4:], stamp)
-		f.rtp(append(make([]byte, 0, maxPacket), p...), nil, addrOf(bob.rtp), time.Now())
+		f.rtp(append(make([]byte, 0, maxPacket), p...), addrOf(bob.rtp), time.Now())
 	}
 	event(1, 160, 3)
 	event(2, 160, 3) // the same key, still held

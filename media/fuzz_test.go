@@ -176,12 +176,12 @@ func FuzzPacket(f *testing.F) {
 			buf := append(make([]byte, 0, maxPacket+tagRoom), packet...)
 			there, now := &flow{from: a, to: b, log: silent}, time.Unix(1000, 0)
 			if control {
-				there.rtcp(buf, make([]byte, 0, maxPacket+2*tagRoom), netip.AddrPortFrom(phoneAddr.Addr(), phoneAddr.Port()+1), now)
+				there.rtcp(buf, netip.AddrPortFrom(phoneAddr.Addr(), phoneAddr.Port()+1), now)
 				if got := out(outRTCP); got != nil && secure && len(packet) > 8 && bytes.Contains(got, packet[8:]) && len(packet) > 16 {
 					t.Fatal("RTCP left plain")
 				}
 			} else {
-				there.rtp(buf, nil, phoneAddr, now)
+				there.rtp(buf, phoneAddr, now)
 				got := out(outRTP)
 				switch {
 				case got == nil:
@@ -196,7 +196,7 @@ func FuzzPacket(f *testing.F) {
 				}
 			}
 			back := &flow{from: b, to: a, log: silent}
-			back.rtp(append(make([]byte, 0, maxPacket+tagRoom), packet...), nil, gatewayAddr, now)
+			back.rtp(append(make([]byte, 0, maxPacket+tagRoom), packet...), gatewayAddr, now)
 			if n := a.Stats().Sent; secure && n > 0 {
 				t.Fatal("unauthenticated packet passed")
 			}

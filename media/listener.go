@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -18,7 +17,7 @@ type Listener struct {
 	digit func(byte)
 	echo  atomic.Pointer[Player]
 
-	// Of the goroutine that reads RTP.
+	// Of who is given RTP.
 	numbers numbers
 	ear     digitEar
 }
@@ -42,35 +41,11 @@ func (l *Listener) Run(ctx context.Context) error {
 		return fmt.Errorf("listen to %s: the stream is in a running relay", s)
 	}
 	defer s.running.Store(false)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	f := &flow{from: s, to: s}
-	pumps := []pump{
-		{kind: "rtp", conn: s.cfg.Pair.RTP, flow: f, pass: l.rtp},
-		{kind: "rtcp", conn: s.cfg.Pair.RTCP, flow: f, pass: l.rtcp},
+	pumps := []pump{{"rtp", s.cfg.Pair.RTP, s, l.rtp}, {"rtcp", s.cfg.Pair.RTCP, s, l.rtcp}}
+	if err := pumpUntil(ctx, pumps, l.keep); err != nil {
+		return fmt.Errorf("listen to %s: %w", s, err)
 	}
-	var wg sync.WaitGroup
-	var once sync.Once
-	var failure error
-	for _, p := range pumps {
-		// A deadline in the past may be left from an earlier run.
-		err := p.conn.SetReadDeadline(time.Time{})
-		wg.Go(func() {
-			if err == nil {
-				err = p.run(ctx)
-			}
-			if err != nil {
-				once.Do(func() { failure = fmt.Errorf("listen to %s: %s: %w", s, p.kind, err) })
-				stop()
-			}
-		})
-	}
-	l.keep(ctx)
-	// What blocks in a read is ended by a deadline in the past.
-	_ = s.cfg.Pair.RTP.SetReadDeadline(time.Unix(1, 0))
-	_ = s.cfg.Pair.RTCP.SetReadDeadline(time.Unix(1, 0))
-	wg.Wait()
-	return failure
+	return nil
 }
 
 // keep sends what a Natted stream sends by itself, until ctx ends.
@@ -89,7 +64,7 @@ func (l *Listener) keep(ctx context.Context) {
 	}
 }
 
-func (l *Listener) rtp(f *flow, b, _ []byte, src netip.AddrPort, now time.Time) {
+func (l *Listener) rtp(b []byte, src netip.AddrPort, now time.Time) {
 	b, moved, ok := l.s.recv.takeRTP(b, src, now)
 	if !ok {
 		return
@@ -112,7 +87,7 @@ func (l *Listener) rtp(f *flow, b, _ []byte, src netip.AddrPort, now time.Time) 
 	}
 }
 
-func (l *Listener) rtcp(_ *flow, b, _ []byte, src netip.AddrPort, now time.Time) {
+func (l *Listener) rtcp(b []byte, src netip.AddrPort, now time.Time) {
 	if _, moved, ok := l.s.recv.takeRTCP(b, src, now); ok && moved {
 		l.s.send.learnt(src, true)
 	}

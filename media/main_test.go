@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -102,9 +100,6 @@ func rtpPacket(ssrc uint32, seq uint16, pt uint8) []byte {
 type memConn struct {
 	in  chan datagram
 	out chan datagram
-
-	mu      sync.Mutex
-	expired chan struct{} // closed once the deadline is in the past
 }
 
 type datagram struct {
@@ -119,40 +114,29 @@ func newMemPair(port uint16) (pair *Pair, rtp, rtcp *memConn) {
 }
 
 func newMemConn() *memConn {
-	return &memConn{in: make(chan datagram, 100), out: make(chan datagram, 1000), expired: make(chan struct{})}
+	return &memConn{in: make(chan datagram, 100), out: make(chan datagram, 1000)}
 }
 
-func (c *memConn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
-	c.mu.Lock()
-	expired := c.expired
-	c.mu.Unlock()
-	select {
-	case d := <-c.in:
-		return copy(b, d.b), d.addr, nil
-	case <-expired:
-		return 0, netip.AddrPort{}, os.ErrDeadlineExceeded
-	}
+func (c *memConn) Receive(f func(b []byte, from netip.AddrPort), _ func(error)) (stop func(), err error) {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case d := <-c.in:
+				b := make([]byte, maxPacket+tagRoom)
+				f(b[:copy(b, d.b)], d.addr)
+			case <-over:
+				return
+			}
+		}
+	}()
+	return func() { close(over); <-ended }, nil
 }
 
 func (c *memConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	c.out <- datagram{b: append([]byte(nil), b...), addr: to, at: time.Now()}
 	return len(b), nil
-}
-
-// SetReadDeadline knows "never" and "in the past" only.
-func (c *memConn) SetReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t.IsZero() {
-		c.expired = make(chan struct{})
-		return nil
-	}
-	select {
-	case <-c.expired:
-	default:
-		close(c.expired)
-	}
-	return nil
 }
 
 func (c *memConn) Close() error { return nil }

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"patchbay/sock"
@@ -14,17 +17,17 @@ import (
 // ErrNoPorts says that every port pair of the pool is taken or resting.
 var ErrNoPorts = errors.New("no free RTP ports")
 
-// PacketConn is one socket of a stream. A [*sock.UDP] fits as it is.
-//
-// Reading and writing may happen at the same time, writing also from several
-// goroutines. A read ends with an error that is [os.ErrDeadlineExceeded] once
-// the deadline has passed, and [net.ErrClosed] once the socket is closed.
+// PacketConn is one socket of a stream: a [*sock.Polled]. Reading and writing may
+// happen at the same time, writing also from several goroutines.
 type PacketConn interface {
-	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
+	// Receive is as [sock.Polled.Receive] says.
+	Receive(f func(b []byte, from netip.AddrPort), failed func(error)) (stop func(), err error)
 	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
-	SetReadDeadline(t time.Time) error
 	Close() error
 }
+
+// dscpEF is Expedited Forwarding (RFC 3246), what switches expect on voice.
+const dscpEF = 46
 
 // PortPool hands out pairs of adjacent UDP ports, the even one for RTP and the
 // odd one above it for RTCP (RFC 3550 §11), in an order that a stranger can't
@@ -40,8 +43,10 @@ type PortPool struct {
 
 // ports is what a pool and its urgent view have in common.
 type ports struct {
-	rest time.Duration
-	now  func() time.Time
+	rest  time.Duration
+	now   func() time.Time
+	polls []*sock.Poll  // one for each processor
+	next  atomic.Uint32 // of polls
 
 	mu      sync.Mutex
 	free    []uint16  // in no order: one is picked at random
@@ -67,6 +72,9 @@ const leastRest = 2 * time.Second
 // nothing yet. A range without a single whole pair is an error.
 func NewPortPool(first, last uint16, rest time.Duration) (*PortPool, error) {
 	p := &PortPool{ports: &ports{rest: rest, now: time.Now}}
+	for range runtime.GOMAXPROCS(0) {
+		p.polls = append(p.polls, sock.NewPoll())
+	}
 	// Counted in int: uint16 would wrap at 65535.
 	for port := (int(first) + 1) &^ 1; port+1 <= int(last); port += 2 {
 		if port > 0 {
@@ -131,11 +139,12 @@ func (p *PortPool) Usage() (open, free int) {
 }
 
 func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
-	rtp, err := listen(local, port)
+	poll := p.polls[int(p.next.Add(1))%len(p.polls)]
+	rtp, err := listen(poll, local, port)
 	if err != nil {
 		return nil, err
 	}
-	rtcp, err := listen(local, port+1)
+	rtcp, err := listen(poll, local, port+1)
 	if err != nil {
 		rtp.Close()
 		return nil, err
@@ -143,19 +152,17 @@ func (p *PortPool) bind(local netip.Addr, port uint16) (*Pair, error) {
 	return &Pair{RTP: rtp, RTCP: rtcp, Port: port, Local: local, done: func() { p.giveBack(port, min(p.rest, leastRest)) }}, nil
 }
 
-func listen(local netip.Addr, port uint16) (*sock.UDP, error) {
-	network := "udp4"
-	if local.Is6() {
-		network = "udp6"
-	}
-	conn, err := sock.ListenUDP(network, netip.AddrPortFrom(local, port))
+func listen(poll *sock.Poll, local netip.Addr, port uint16) (*sock.Polled, error) {
+	conn, err := poll.ListenUDP(netip.AddrPortFrom(local, port))
 	if err != nil {
 		return nil, err
 	}
 	// A network that refuses the mark still carries the call.
-	_ = setDSCP(conn.UDPConn, dscpEF)
+	_ = conn.SetDSCP(dscpEF)
 	return conn, nil
 }
+
+func isAddrInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
 func (p *PortPool) take() (uint16, bool) {
 	p.mu.Lock()

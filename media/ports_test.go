@@ -3,9 +3,10 @@ package media
 import (
 	"errors"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"patchbay/sock"
 )
@@ -177,7 +178,7 @@ func TestPortPoolBusy(t *testing.T) {
 			pair := openPair(t)
 			port := pair.Port
 			pair.Close()
-			other, err := listen(loopback, port+tt.offset)
+			other, err := listen(sock.NewPoll(), loopback, port+tt.offset)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +193,7 @@ func TestPortPoolBusy(t *testing.T) {
 			if open, _ := pool.Usage(); open != 0 {
 				t.Errorf("open = %d, want 0", open)
 			}
-			free, err := listen(loopback, port+1-tt.offset)
+			free, err := listen(sock.NewPoll(), loopback, port+1-tt.offset)
 			if err != nil {
 				t.Errorf("the other port of the pair was left open: %v", err)
 			} else {
@@ -253,18 +254,31 @@ func TestDSCP(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			pair := openPair(t)
 			NewStream(StreamConfig{Pair: pair, DSCP: tt.dscp})
+			far := newPeer(t, "127.0.0.1").rtp
+			raw, err := far.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cerr := raw.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+			}); cerr != nil || err != nil {
+				t.Fatal(cerr, err)
+			}
 			for _, conn := range []PacketConn{pair.RTP, pair.RTCP} {
-				raw, err := conn.(*sock.UDP).SyscallConn()
+				if _, err := conn.WriteToUDPAddrPort([]byte("x"), addrOf(far)); err != nil {
+					t.Fatal(err)
+				}
+				oob := make([]byte, 64)
+				_ = far.SetReadDeadline(time.Now().Add(time.Second))
+				_, n, _, _, err := far.ReadMsgUDPAddrPort(make([]byte, 10), oob)
 				if err != nil {
 					t.Fatal(err)
 				}
-				var got int
-				if cerr := raw.Control(func(fd uintptr) {
-					got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS)
-				}); cerr != nil || err != nil {
-					t.Fatal(cerr, err)
+				messages, err := unix.ParseSocketControlMessage(oob[:n])
+				if err != nil || len(messages) != 1 || messages[0].Header.Type != unix.IP_TOS {
+					t.Fatal(messages, err)
 				}
-				if got != tt.tos {
+				if got := int(messages[0].Data[0]); got != tt.tos {
 					t.Errorf("TOS = %#x, want %#x", got, tt.tos)
 				}
 			}

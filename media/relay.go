@@ -2,24 +2,20 @@ package media
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
+
+	"patchbay/sock"
 )
 
 const (
 	// maxPacket is more than any Ethernet carries; longer ones are dropped.
-	maxPacket = 1600
+	maxPacket = sock.Longest
 	// tagRoom is what SRTP and SRTCP may add.
-	tagRoom = 32
-	// readRetries in a row without a packet between them end a relay.
-	readRetries = 100
-	readBackoff = 10 * time.Millisecond
+	tagRoom = sock.Headroom
 )
 
 // RelayOptions are what a relay need not be told.
@@ -31,7 +27,7 @@ type RelayOptions struct {
 	Tick func()
 	// Digit gets each digit of a side that the other side could not get,
 	// because it has agreed to no telephone events. It must not block, may
-	// be nil, and is called from two goroutines.
+	// be nil, and is called from several goroutines.
 	Digit func(from *Stream, digit byte)
 	// Log gets what an administrator may want to know; nil means silence.
 	Log *slog.Logger
@@ -73,36 +69,16 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.a.running.Store(false)
 	defer r.b.running.Store(false)
 
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var once sync.Once
-	var failure error
-	fail := func(p pump, err error) {
-		once.Do(func() { failure = fmt.Errorf("%s: %s of %s: %w", r, p.kind, p.flow.from, err) })
-		stop()
+	flows := []flow{{from: r.a, to: r.b, digit: r.opt.Digit, log: r.opt.Log}, {from: r.b, to: r.a, digit: r.opt.Digit, log: r.opt.Log}}
+	var pumps []pump
+	for i := range flows {
+		f := &flows[i]
+		pumps = append(pumps, pump{"rtp", f.from.cfg.Pair.RTP, f.from, f.rtp}, pump{"rtcp", f.from.cfg.Pair.RTCP, f.from, f.rtcp})
 	}
-	var wg sync.WaitGroup
-	for _, f := range []flow{{from: r.a, to: r.b, digit: r.opt.Digit, log: r.opt.Log}, {from: r.b, to: r.a, digit: r.opt.Digit, log: r.opt.Log}} {
-		for _, p := range []pump{f.rtpPump(), f.rtcpPump()} {
-			// A deadline in the past may be left from an earlier run.
-			if err := p.conn.SetReadDeadline(time.Time{}); err != nil {
-				fail(p, err)
-			}
-			wg.Go(func() {
-				if err := p.run(ctx); err != nil {
-					fail(p, err)
-				}
-			})
-		}
+	if err := pumpUntil(ctx, pumps, r.keep); err != nil {
+		return fmt.Errorf("%s: %w", r, err)
 	}
-	r.keep(ctx)
-	for _, s := range streams {
-		// What blocks in a read is ended by a deadline in the past.
-		_ = s.cfg.Pair.RTP.SetReadDeadline(time.Unix(1, 0))
-		_ = s.cfg.Pair.RTCP.SetReadDeadline(time.Unix(1, 0))
-	}
-	wg.Wait()
-	return failure
+	return nil
 }
 
 // keep sends what the streams send by themselves, until ctx ends.
@@ -149,75 +125,54 @@ func (s *Stream) write(conn PacketConn, b []byte, to netip.AddrPort) {
 	}
 }
 
-// packetRoom is what one pump reads into and writes from.
-type packetRoom struct {
-	packet  [maxPacket + tagRoom]byte
-	scratch [maxPacket + 2*tagRoom]byte
-}
-
-var packetRooms = sync.Pool{New: func() any { return new(packetRoom) }}
-
-// pump reads one socket.
+// pump is what becomes of the packets of one socket.
 type pump struct {
 	kind string
 	conn PacketConn
-	flow *flow
-	pass func(f *flow, b, scratch []byte, src netip.AddrPort, now time.Time)
+	from *Stream
+	pass func(b []byte, src netip.AddrPort, now time.Time)
 }
 
-func (f flow) rtpPump() pump {
-	return pump{kind: "rtp", conn: f.from.cfg.Pair.RTP, flow: &f, pass: (*flow).rtp}
+// start lets packets be passed on.
+func (p pump) start(failed func(error)) (stop func(), err error) {
+	return p.conn.Receive(func(b []byte, src netip.AddrPort) {
+		if len(b) >= maxPacket { // there may have been more of it
+			p.from.recv.oversized()
+			return
+		}
+		p.pass(b, unmap(src), time.Now())
+	}, failed)
 }
 
-func (f flow) rtcpPump() pump {
-	return pump{kind: "rtcp", conn: f.from.cfg.Pair.RTCP, flow: &f, pass: (*flow).rtcp}
-}
-
-func (p pump) run(ctx context.Context) error {
-	room := packetRooms.Get().(*packetRoom)
-	defer packetRooms.Put(room)
-	buf := room.packet[:]
-	var scratch []byte // for RTCP only
-	failures := 0
-	for {
-		n, src, err := p.conn.ReadFromUDPAddrPort(buf[:maxPacket])
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			failures = 0
-		case errors.Is(err, net.ErrClosed):
-			return err
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			// Not ours: ctx is looked at again before the next read.
-			if err := p.conn.SetReadDeadline(time.Time{}); err != nil || ctx.Err() != nil {
-				return err
+// pumpUntil lets packets be passed on until ctx ends or a socket fails. keep
+// runs meanwhile, until its context ends.
+func pumpUntil(ctx context.Context, pumps []pump, keep func(context.Context)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var mu sync.Mutex
+	var failure error
+	for _, p := range pumps {
+		failed := func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if failure == nil {
+				failure = fmt.Errorf("%s of %s: %w", p.kind, p.from, err)
 			}
-			continue
-		default:
-			// Such as "no buffer space": it passes, or it does not.
-			if failures++; failures > readRetries {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(readBackoff):
-			}
-			continue
+			stop()
 		}
-		if n == maxPacket { // there may have been more of it
-			p.flow.from.recv.oversized()
-			continue
+		if end, err := p.start(failed); err != nil {
+			failed(err)
+		} else {
+			defer end()
 		}
-		if scratch == nil && (p.kind == "rtcp" || p.flow.from.mux.Load()) {
-			scratch = room.scratch[:0]
-		}
-		p.pass(p.flow, buf[:n], scratch, unmap(src), time.Now())
 	}
+	keep(ctx)
+	mu.Lock()
+	defer mu.Unlock()
+	return failure
 }
 
-// flow is one direction of a relay. Each pump has its own.
+// flow is one direction of a relay. Its RTP and RTCP come one at a time.
 type flow struct {
 	from, to *Stream
 	numbers  numbers
@@ -233,13 +188,13 @@ func (f *flow) learnt(src netip.AddrPort, control bool) {
 	}
 }
 
-func (f *flow) rtp(b, scratch []byte, src netip.AddrPort, now time.Time) {
+func (f *flow) rtp(b []byte, src netip.AddrPort, now time.Time) {
 	if f.from.fax.Load() {
 		f.datagram(b, src, now)
 		return
 	}
 	if f.from.recv.muxed(b) {
-		f.rtcp(b, scratch, src, now)
+		f.rtcp(b, src, now)
 		return
 	}
 	b, moved, ok := f.from.recv.takeRTP(b, src, now)
@@ -265,7 +220,10 @@ func (f *flow) rtp(b, scratch []byte, src netip.AddrPort, now time.Time) {
 	}
 }
 
-func (f *flow) rtcp(b, scratch []byte, src netip.AddrPort, now time.Time) {
+// scratches are what RTCP is written anew in.
+var scratches = sync.Pool{New: func() any { return new([maxPacket + 2*tagRoom]byte) }}
+
+func (f *flow) rtcp(b []byte, src netip.AddrPort, now time.Time) {
 	b, moved, ok := f.from.recv.takeRTCP(b, src, now)
 	if !ok {
 		return
@@ -274,7 +232,9 @@ func (f *flow) rtcp(b, scratch []byte, src netip.AddrPort, now time.Time) {
 		f.learnt(src, true)
 	}
 	f.from.reports.heard(b, now)
-	b = scrubRTCP(scratch, b, &f.to.send.idle.cname)
+	scratch := scratches.Get().(*[maxPacket + 2*tagRoom]byte)
+	defer scratches.Put(scratch)
+	b = scrubRTCP(scratch[:0], b, &f.to.send.idle.cname)
 	if len(b) == 0 {
 		return
 	}

@@ -67,9 +67,9 @@ func NewStream(cfg StreamConfig) *Stream {
 	s.codecs.Store(&payloads{})
 	if cfg.DSCP != 0 {
 		for _, conn := range []PacketConn{cfg.Pair.RTP, cfg.Pair.RTCP} {
-			if c, ok := conn.(*sock.UDP); ok {
+			if c, ok := conn.(*sock.Polled); ok {
 				// A network that refuses the mark still carries the call.
-				_ = setDSCP(c.UDPConn, max(cfg.DSCP, 0)&0x3f)
+				_ = c.SetDSCP(max(cfg.DSCP, 0) & 0x3f)
 			}
 		}
 	}
