@@ -23,6 +23,10 @@ const (
 	// rest is lost. Headroom is how many octets may be appended to it in place.
 	Longest  = 1600
 	Headroom = 32
+	// pollAgain is after how long the sockets are looked at again while something
+	// comes, and pollBusy how long after the last datagram that ends.
+	pollAgain = 250 * time.Microsecond
+	pollBusy  = 5 * time.Millisecond
 	// pollFailures in a row without a datagram between them end the reading.
 	pollFailures = 100
 )
@@ -35,7 +39,10 @@ const (
 // the runtime for a poller of its own (epoll in epoll), which knows the sockets.
 type Poll struct {
 	mu      sync.Mutex
-	file    *os.File // epoll
+	file    *os.File  // epoll
+	fd      uintptr   // of file
+	due     time.Time // the deadline of file
+	armed   bool      // run waits until due
 	conn    syscall.RawConn
 	sockets []*Polled // by the number that the kernel gives back
 	unused  []int32
@@ -74,7 +81,7 @@ func (p *Poll) open() error {
 		_ = file.Close()
 		return err
 	}
-	p.file, p.conn, p.try = file, conn, p.wait
+	p.file, p.fd, p.conn, p.try = file, uintptr(fd), conn, p.wait
 	return nil
 }
 
@@ -88,21 +95,51 @@ func (p *Poll) wait(fd uintptr) bool {
 	return p.n > 0
 }
 
+// deadline ends the waiting of run at a time; zero: never. p.mu is held.
+func (p *Poll) deadline(at time.Time) {
+	p.due = at
+	_ = p.file.SetReadDeadline(at)
+}
+
+// expect sets how long run waits, if something came lately. The runtime looks
+// for what can be read when nobody has anything else to do, but for timers
+// whenever one goroutine follows another: so a busy box lets no audio wait for
+// long.
+func (p *Poll) expect(last time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	switch {
+	case p.readers == 0: // the deadline is in the past
+	case p.armed: // to move what is under way would cost a walk through all timers
+	case now.Sub(last) < pollBusy:
+		p.armed = true
+		p.deadline(now.Add(pollAgain))
+	case !p.due.IsZero():
+		p.deadline(time.Time{})
+	}
+}
+
 // run reads until there is nothing to read from.
 func (p *Poll) run() {
+	var last time.Time // when something came
 	for {
+		p.expect(last)
 		err := p.conn.Read(p.try)
 		p.mu.Lock()
-		if err != nil { // a deadline: nobody is left, or was for a moment
-			if p.readers == 0 {
-				p.running = false
-				p.mu.Unlock()
-				return
-			}
-			_ = p.file.SetReadDeadline(time.Time{})
+		if p.readers == 0 {
+			p.running = false
 			p.mu.Unlock()
-			continue
+			return
 		}
+		if err != nil { // the deadline
+			p.armed = false
+			if !p.wait(p.fd) {
+				p.mu.Unlock()
+				continue
+			}
+		}
+		last = time.Now()
 		ready := p.ready[:0]
 		for i := range p.n {
 			// What was closed meanwhile is nil, or another one, which then
@@ -251,8 +288,8 @@ func (p *Poll) add(s *Polled) error {
 	p.sockets[s.number] = s
 	p.readers++
 	if !p.running {
-		p.running = true
-		_ = p.file.SetReadDeadline(time.Time{})
+		p.running, p.armed = true, false
+		p.deadline(time.Time{})
 		go p.run()
 	}
 	return nil
@@ -270,7 +307,7 @@ func (p *Poll) remove(s *Polled) {
 	p.sockets[s.number] = nil
 	p.unused = append(p.unused, s.number)
 	if p.readers--; p.readers == 0 {
-		_ = p.file.SetReadDeadline(time.Unix(1, 0))
+		p.deadline(time.Unix(1, 0))
 	}
 }
 

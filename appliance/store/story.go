@@ -28,7 +28,8 @@ const (
 	storyPerPhone = 2000   // rows kept of one phone
 	storyInAll    = 200000 // rows kept of all
 	storyText     = 256    // bytes of one text of an event
-	storyRows     = 32     // rows of one statement
+	storyRows     = 32     // rows of one statement that writes
+	storyWalk     = 2000   // and of one that reads
 	storyColumns  = 7
 )
 
@@ -286,7 +287,6 @@ func putEntries(t *tx, chunk []Entry) error {
 			return err
 		}
 		chunk = chunk[n:]
-		runtime.Gosched() // see breath
 	}
 	return nil
 }
@@ -302,37 +302,51 @@ func (s *Story) tidy(ctx context.Context) error {
 		return nil
 	}
 	for m := range touched {
-		err := s.trim(ctx, "SELECT id FROM story WHERE mac = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2",
-			"DELETE FROM story WHERE id IN (SELECT id FROM story WHERE mac = ?1 AND id <= ?2 LIMIT ?3)", m.String(), storyPerPhone)
+		err := s.trim(ctx, "SELECT id FROM story WHERE mac = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3",
+			"DELETE FROM story WHERE id IN (SELECT id FROM story WHERE mac = ?1 AND id < ?2 LIMIT ?3)", m.String(), storyPerPhone)
 		if err != nil {
 			return err
 		}
 	}
-	return s.trim(ctx, "SELECT id FROM story WHERE ?1 = '' ORDER BY id DESC LIMIT 1 OFFSET ?2",
-		"DELETE FROM story WHERE id IN (SELECT id FROM story WHERE ?1 = '' AND id <= ?2 LIMIT ?3)", "", storyInAll)
+	return s.trim(ctx, "SELECT id FROM story WHERE ?1 = '' AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3",
+		"DELETE FROM story WHERE id IN (SELECT id FROM story WHERE ?1 = '' AND id < ?2 LIMIT ?3)", "", storyInAll)
 }
 
-// trim deletes the rows beyond keep, a batch in each transaction.
+// trim deletes the rows beyond keep, a batch in each transaction. Statements are
+// short, for nobody else gets the processor while one runs.
 func (s *Story) trim(ctx context.Context, find, remove, m string, keep int) error {
-	var last int64
-	err := s.db.read.QueryRowContext(ctx, find, m, keep).Scan(&last)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
+	first := int64(math.MaxInt64) // of those that are kept
+	for keep > 0 {
+		step := min(keep, storyWalk)
+		keep -= step
+		err := s.db.read.QueryRowContext(ctx, find, m, first, step-1).Scan(&first)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return s.db.blame("story", err)
+		}
+		runtime.Gosched()
 	}
-	if err != nil {
-		return s.db.blame("story", err)
-	}
-	for {
-		var n int64
+	for more := true; more; {
 		err := s.db.write(ctx, func(t *tx) error {
-			r, err := t.exec(remove, m, last, maxBatch)
-			if err == nil {
-				n, err = r.RowsAffected()
+			more = true
+			for n := 0; more && n < maxBatch; n += storyRows {
+				r, err := t.exec(remove, m, first, storyRows)
+				if err != nil {
+					return err
+				}
+				gone, err := r.RowsAffected()
+				if err != nil {
+					return err
+				}
+				more = gone == storyRows
 			}
-			return err
+			return nil
 		})
-		if err != nil || n < maxBatch {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }

@@ -26,9 +26,9 @@ const window = 50 * time.Millisecond
 // that gets hundreds back to back may lose some.
 const enough = 96
 
-// breath is after how many changes of a transaction others get the processor:
-// on a box with one core a long transaction would hold up the answers to phones.
-const breath = 8
+// breath is after how long a transaction lets others have the processor: on a
+// box with one core a long one would hold up calls and the answers to phones.
+const breath = 200 * time.Microsecond
 
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many
@@ -243,7 +243,7 @@ func (w *writer) answer(jobs []*job, err error) {
 
 // together runs jobs in one transaction: all of them or none.
 func (w *writer) together(jobs []*job) (err error) {
-	t := &tx{w}
+	t := &tx{w: w, began: time.Now()}
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		// A transaction that could not be rolled back is open still, and
 		// would be for ever. Usually there is none, and ROLLBACK says so.
@@ -260,10 +260,7 @@ func (w *writer) together(jobs []*job) (err error) {
 			_, _ = t.exec("ROLLBACK")
 		}
 	}()
-	for i, j := range jobs {
-		if i%breath == breath-1 {
-			runtime.Gosched()
-		}
+	for _, j := range jobs {
 		if err := j.do(t); err != nil {
 			return explain("write", err)
 		}
@@ -276,7 +273,10 @@ func (w *writer) together(jobs []*job) (err error) {
 }
 
 // tx is what a job writes with.
-type tx struct{ w *writer }
+type tx struct {
+	w     *writer
+	began time.Time // of what it does without a breath
+}
 
 // exec runs one statement, prepared once for the life of the writer. No
 // caller's context reaches it: a transaction that others share is not
@@ -286,7 +286,12 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Exec(args...)
+	res, err := s.Exec(args...)
+	if time.Since(t.began) >= breath {
+		runtime.Gosched()
+		t.began = time.Now()
+	}
+	return res, err
 }
 
 // id runs a statement that returns one number.
