@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"patchbay/appliance/story"
@@ -313,7 +313,7 @@ func (s *Story) tidy(ctx context.Context) error {
 }
 
 // trim deletes the rows beyond keep, a batch in each transaction. Statements are
-// short, for nobody else gets the processor while one runs.
+// short, for nobody else gets the processor while one runs; see breath.
 func (s *Story) trim(ctx context.Context, find, remove, m string, keep int) error {
 	first := int64(math.MaxInt64) // of those that are kept
 	for keep > 0 {
@@ -326,7 +326,7 @@ func (s *Story) trim(ctx context.Context, find, remove, m string, keep int) erro
 		if err != nil {
 			return s.db.blame("story", err)
 		}
-		runtime.Gosched()
+		time.Sleep(breath)
 	}
 	for more := true; more; {
 		err := s.db.write(ctx, func(t *tx) error {

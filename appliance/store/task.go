@@ -70,7 +70,7 @@ func (t *Task) Run(ctx context.Context) error {
 
 // keep flushes each time that it is told to, and once more at the end.
 func (db *DB) keep(work <-chan struct{}) {
-	var tidied time.Time
+	tidied := time.Now() // not while all that was off comes back
 	for range work {
 		db.flushLogged()
 		if time.Since(tidied) >= tidyEvery {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +25,10 @@ const window = 50 * time.Millisecond
 // that gets hundreds back to back may lose some.
 const enough = 96
 
-// breath is after how long a transaction lets others have the processor: on a
-// box with one core a long one would hold up calls and the answers to phones.
+// breath is after how long a transaction lets others have the processor, and for
+// how long: on a box with one core a long one would hold up calls and the answers
+// to phones. It sleeps, for while anybody can run the runtime does not look for
+// what has come from the network.
 const breath = 200 * time.Microsecond
 
 // writer is the only one who writes. While it commits, changes queue; then it
@@ -288,7 +289,7 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	}
 	res, err := s.Exec(args...)
 	if time.Since(t.began) >= breath {
-		runtime.Gosched()
+		time.Sleep(breath)
 		t.began = time.Now()
 	}
 	return res, err
