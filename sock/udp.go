@@ -10,12 +10,14 @@ package sock
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,9 +52,18 @@ func NewUDP(c *net.UDPConn) (*UDP, error) {
 	}
 	u := &UDP{UDPConn: c}
 	u.in.init(rc)
+	u.in.waits = c
 	u.out.init(rc)
 	u.out.v6 = !c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().Is4()
 	return u, nil
+}
+
+// SetReadDeadline implements [net.Conn].
+func (u *UDP) SetReadDeadline(t time.Time) error { return u.in.setDeadline(u.UDPConn, t) }
+
+// SetDeadline implements [net.Conn].
+func (u *UDP) SetDeadline(t time.Time) error {
+	return errors.Join(u.SetReadDeadline(t), u.SetWriteDeadline(t))
 }
 
 // ReadFromUDPAddrPort reads one datagram. Unlike that of package net, the
@@ -130,12 +141,30 @@ func (f *Frames) Write(b []byte) (int, error) {
 	return f.out.write(b)
 }
 
+// While datagrams come quicker than hurryGap, a reader looks after them every
+// hurryAgain by itself, until none came for hurryLast. The runtime looks for what
+// has come when nobody has anything else to do, but for timers whenever one
+// goroutine follows another: so what is busy with other things still answers.
+const (
+	hurryGap   = 400 * time.Microsecond
+	hurryAgain = 250 * time.Microsecond
+	hurryLast  = 5 * time.Millisecond
+)
+
 // receiver reads from a socket.
 type receiver struct {
-	conn syscall.RawConn
-	try  func(fd uintptr) bool // made once, so that a read allocates nothing
+	conn  syscall.RawConn
+	waits *net.UDPConn          // has the deadline
+	try   func(fd uintptr) bool // made once, so that a read allocates nothing
+
+	deadline sync.Mutex
+	user     time.Time // that was asked for
+	hurried  bool      // that of the socket is an earlier one
+	armed    bool      // it has not passed
 
 	mu      sync.Mutex
+	last    time.Time     // of a datagram
+	gap     time.Duration // between datagrams, on average
 	message unix.Msghdr
 	part    unix.Iovec
 	from    unix.RawSockaddrAny
@@ -166,7 +195,8 @@ func (r *receiver) read(b, oob []byte) (n, oobn int, from netip.AddrPort, err er
 	r.part.Base, r.message.Control = unsafe.SliceData(b), unsafe.SliceData(oob)
 	r.part.SetLen(len(b))
 	r.message.SetControllen(len(oob))
-	err = r.conn.Read(r.try)
+	for err = r.wait(); err != nil && r.hurrying(err); err = r.wait() {
+	}
 	r.part.Base, r.message.Control = nil, nil
 	if err == nil && r.errno != 0 {
 		err = os.NewSyscallError("recvmsg", r.errno)
@@ -175,6 +205,57 @@ func (r *receiver) read(b, oob []byte) (n, oobn int, from netip.AddrPort, err er
 		return 0, 0, from, err
 	}
 	return r.n, int(r.message.Controllen), peer(&r.from), nil
+}
+
+// wait makes attempts until something has come. r.mu is held.
+func (r *receiver) wait() error {
+	r.hurry()
+	err := r.conn.Read(r.try)
+	if err == nil {
+		now := time.Now()
+		r.gap += (min(now.Sub(r.last), 8*hurryLast) - r.gap) / 8
+		r.last = now
+	}
+	return err
+}
+
+// hurry sets the deadline of the socket.
+func (r *receiver) hurry() {
+	r.deadline.Lock()
+	defer r.deadline.Unlock()
+	if r.armed {
+		return // to move what is under way would cost a walk through all timers
+	}
+	if r.gap < hurryGap && !r.last.IsZero() {
+		now := time.Now()
+		if at := now.Add(hurryAgain); now.Sub(r.last) < hurryLast && (r.user.IsZero() || at.Before(r.user)) {
+			r.hurried, r.armed = true, true
+			_ = r.waits.SetReadDeadline(at)
+			return
+		}
+	}
+	if r.hurried {
+		r.hurried = false
+		_ = r.waits.SetReadDeadline(r.user)
+	}
+}
+
+// hurrying reports whether an error is only that it is time to look again.
+func (r *receiver) hurrying(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	r.deadline.Lock()
+	defer r.deadline.Unlock()
+	r.armed = false
+	return r.hurried && (r.user.IsZero() || time.Now().Before(r.user))
+}
+
+func (r *receiver) setDeadline(c *net.UDPConn, t time.Time) error {
+	r.deadline.Lock()
+	defer r.deadline.Unlock()
+	r.user, r.hurried, r.armed = t, false, false
+	return c.SetReadDeadline(t)
 }
 
 // peer reads an address of the kernel; zero if it is none of IP.
