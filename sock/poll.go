@@ -161,9 +161,8 @@ func (p *Poll) run() {
 
 // Polled is a UDP socket of a [Poll].
 type Polled struct {
-	p      *Poll
-	number int32 // in p.sockets while somebody receives
-	v6     bool
+	p  *Poll
+	v6 bool
 
 	local netip.AddrPort
 
@@ -172,6 +171,8 @@ type Polled struct {
 
 	// reading is held while a datagram is with who receives.
 	reading  sync.Mutex
+	watched  bool  // by the kernel; for a while after the last who received, too
+	number   int32 // in p.sockets while it is watched
 	receive  func(b []byte, from netip.AddrPort)
 	failed   func(error)
 	failures int
@@ -256,13 +257,19 @@ func (s *Polled) stop() {
 	}
 }
 
-// end ends the reading; s.reading is held.
+// end ends the reading; s.reading is held. The kernel goes on watching until
+// something comes: most sockets are closed before that, or read again.
 func (s *Polled) end() {
 	s.receive, s.failed = nil, nil
-	s.p.remove(s)
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.readers--; p.readers == 0 {
+		p.deadline(time.Unix(1, 0))
+	}
 }
 
-// add lets the goroutine watch a socket.
+// add lets the goroutine read a socket. s.reading is held.
 func (p *Poll) add(s *Polled) error {
 	s.fdMu.RLock()
 	defer s.fdMu.RUnlock()
@@ -274,6 +281,22 @@ func (p *Poll) add(s *Polled) error {
 	if err := p.open(); err != nil {
 		return err
 	}
+	if !s.watched {
+		if err := p.watch(s); err != nil {
+			return err
+		}
+	}
+	p.readers++
+	if !p.running {
+		p.running, p.armed = true, false
+		p.deadline(time.Time{})
+		go p.run()
+	}
+	return nil
+}
+
+// watch lets the kernel watch a socket. p.mu is held.
+func (p *Poll) watch(s *Polled) error {
 	if k := len(p.unused); k > 0 {
 		s.number, p.unused = p.unused[k-1], p.unused[:k-1]
 	} else {
@@ -285,37 +308,32 @@ func (p *Poll) add(s *Polled) error {
 		p.unused = append(p.unused, s.number)
 		return err
 	}
-	p.sockets[s.number] = s
-	p.readers++
-	if !p.running {
-		p.running, p.armed = true, false
-		p.deadline(time.Time{})
-		go p.run()
-	}
+	p.sockets[s.number], s.watched = s, true
 	return nil
 }
 
-// remove takes a socket out.
-func (p *Poll) remove(s *Polled) {
+// unwatch takes a socket out. s.reading is held.
+func (p *Poll) unwatch(s *Polled) {
 	s.fdMu.RLock()
 	defer s.fdMu.RUnlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.fd >= 0 { // one that is closed is out already
-		_ = p.control(unix.EPOLL_CTL_DEL, s.fd, nil)
+	if !s.watched {
+		return
 	}
-	p.sockets[s.number] = nil
+	if s.fd >= 0 { // the kernel forgets one that is closed by itself
+		_ = p.control(unix.EPOLL_CTL_DEL, s.fd, &unix.EpollEvent{})
+	}
+	p.sockets[s.number], s.watched = nil, false
 	p.unused = append(p.unused, s.number)
-	if p.readers--; p.readers == 0 {
-		p.deadline(time.Unix(1, 0))
-	}
 }
 
-func (p *Poll) control(op, fd int, event *unix.EpollEvent) (err error) {
-	if e := p.conn.Control(func(ep uintptr) { err = unix.EpollCtl(int(ep), op, fd, event) }); e != nil {
-		return e
+func (p *Poll) control(op, fd int, event *unix.EpollEvent) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, p.fd, uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(event)), 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
 	}
-	return os.NewSyscallError("epoll_ctl", err)
+	return nil
 }
 
 // read passes one datagram on.
@@ -323,6 +341,7 @@ func (s *Polled) read(p *Poll) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	if s.receive == nil {
+		p.unwatch(s)
 		return
 	}
 	n, errno := s.recv(p)
@@ -413,6 +432,7 @@ func (s *Polled) Close() error {
 		return net.ErrClosed
 	}
 	err := os.NewSyscallError("close", unix.Close(fd))
+	s.p.unwatch(s)
 	if failed != nil {
 		failed(net.ErrClosed)
 	}

@@ -146,7 +146,7 @@ func (f *Frames) Write(b []byte) (int, error) {
 // has come when nobody has anything else to do, but for timers whenever one
 // goroutine follows another: so what is busy with other things still answers.
 const (
-	hurryGap   = 400 * time.Microsecond
+	hurryGap   = 250 * time.Microsecond
 	hurryAgain = 250 * time.Microsecond
 	hurryLast  = 5 * time.Millisecond
 )

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,11 +26,14 @@ const window = 50 * time.Millisecond
 // that gets hundreds back to back may lose some.
 const enough = 96
 
-// breath is after how long a transaction lets others have the processor, and for
-// how long: on a box with one core a long one would hold up calls and the answers
-// to phones. It sleeps, for while anybody can run the runtime does not look for
-// what has come from the network.
-const breath = 200 * time.Microsecond
+// breath is after how long a transaction lets others have the processor: on a box
+// with one core a long one would hold up calls and the answers to phones. After
+// some of them it sleeps, for while anybody can run the runtime does not look for
+// what has come from the network, unless package sock has a timer for it.
+const (
+	breath  = 200 * time.Microsecond
+	breaths = 5 // until it sleeps
+)
 
 // writer is the only one who writes. While it commits, changes queue; then it
 // takes all that wait into one transaction. So a commit is shared by as many
@@ -277,6 +281,7 @@ func (w *writer) together(jobs []*job) (err error) {
 type tx struct {
 	w     *writer
 	began time.Time // of what it does without a breath
+	taken int       // breaths
 }
 
 // exec runs one statement, prepared once for the life of the writer. No
@@ -289,10 +294,19 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	}
 	res, err := s.Exec(args...)
 	if time.Since(t.began) >= breath {
-		time.Sleep(breath)
-		t.began = time.Now()
+		t.breathe()
 	}
 	return res, err
+}
+
+// breathe lets others run.
+func (t *tx) breathe() {
+	if t.taken++; t.taken%breaths == 0 {
+		time.Sleep(breath)
+	} else {
+		runtime.Gosched()
+	}
+	t.began = time.Now()
 }
 
 // id runs a statement that returns one number.
