@@ -301,7 +301,12 @@ func (s *Story) tidy(ctx context.Context) error {
 	if len(touched) == 0 {
 		return nil
 	}
+	rested := time.Now()
 	for m := range touched {
+		if time.Since(rested) >= breath {
+			time.Sleep(breath)
+			rested = time.Now()
+		}
 		err := s.trim(ctx, "SELECT id FROM story WHERE mac = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3",
 			"DELETE FROM story WHERE id IN (SELECT id FROM story WHERE mac = ?1 AND id < ?2 LIMIT ?3)", m.String(), storyPerPhone)
 		if err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -41,11 +42,14 @@ func (t *Task) String() string { return "store" }
 // returns nil: a write that fails is counted, logged and tried again.
 func (t *Task) Run(ctx context.Context) error {
 	work := make(chan struct{}) // one flush each; no buffer, so none piles up
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		t.db.keep(work)
-	}()
+	var helpers sync.WaitGroup
+	helpers.Go(func() {
+		for range work {
+			t.db.flushLogged()
+		}
+		t.db.flushLogged()
+	})
+	helpers.Go(func() { t.db.keepTidy(ctx) })
 	ticker := time.NewTicker(flushEvery)
 	defer ticker.Stop()
 	answered := time.Now()
@@ -64,23 +68,25 @@ func (t *Task) Run(ctx context.Context) error {
 		}
 	}
 	close(work)
-	<-ended
+	helpers.Wait()
 	return nil
 }
 
-// keep flushes each time that it is told to, and once more at the end.
-func (db *DB) keep(work <-chan struct{}) {
-	tidied := time.Now() // not while all that was off comes back
-	for range work {
-		db.flushLogged()
-		if time.Since(tidied) >= tidyEvery {
-			tidied = time.Now()
-			if err := db.tidy(context.Background()); err != nil {
+// keepTidy removes old rows each minute, in its own time: with thousands of
+// phones it takes a second or two, for it rests in between.
+func (db *DB) keepTidy(ctx context.Context) {
+	ticker := time.NewTicker(tidyEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := db.tidy(ctx); err != nil && ctx.Err() == nil {
 				db.log.Warn("remove old rows", "err", err)
 			}
 		}
 	}
-	db.flushLogged()
 }
 
 func (db *DB) flushLogged() {
