@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// usualReply is room for most answers, in octets.
+const usualReply = 768
+
 // reply makes the answer to a request that is not served, from what could be
 // read of it, and says where it goes (RFC 3261 §18.2.2, RFC 3581 §4). It is
 // nil if nothing is to be answered: to a response, to an ACK, or without a Via.
@@ -28,9 +31,16 @@ func (m *message) reply(f *fault, flow Flow, secret []byte) (to netip.AddrPort, 
 		values[0] = top.stamped(flow.Remote)
 	}
 	var out bytes.Buffer
-	out.WriteString("SIP/2.0 " + strconv.Itoa(f.status) + " " + f.reason + "\r\n")
+	out.Grow(usualReply)
+	line := func(parts ...string) {
+		for _, s := range parts {
+			out.WriteString(s)
+		}
+		out.WriteString("\r\n")
+	}
+	line("SIP/2.0 ", strconv.Itoa(f.status), " ", f.reason)
 	for _, v := range values {
-		out.WriteString("Via: " + v + "\r\n")
+		line("Via: ", v)
 	}
 	callID, _ := m.get("call-id")
 	for _, name := range [...]string{"from", "to", "call-id", "cseq"} {
@@ -41,12 +51,13 @@ func (m *message) reply(f *fault, flow Flow, secret []byte) (to netip.AddrPort, 
 		if name == "to" && !strings.Contains(strings.ToLower(value), ";tag=") {
 			value += ";tag=" + makeTag(secret, callID, values[0])
 		}
-		out.WriteString(wireName(name) + ": " + value + "\r\n")
+		line(wireName(name), ": ", value)
 	}
 	for _, h := range f.headers {
-		out.WriteString(wireName(h.name) + ": " + h.value + "\r\n")
+		line(wireName(h.name), ": ", h.value)
 	}
-	out.WriteString("Content-Length: 0\r\n\r\n")
+	line("Content-Length: 0")
+	line()
 	return to, out.Bytes()
 }
 

@@ -148,20 +148,26 @@ func cutUnquoted(s string, sep byte) (before, after string, found bool) {
 
 // String writes the value as it goes on the wire.
 func (v via) String() string {
-	var b strings.Builder
-	host := v.host
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
+	var room [256]byte // most fit
+	b := append(room[:0], v.protocol...)
+	b = append(b, '/')
+	b = append(b, v.transport...)
+	b = append(b, ' ')
+	if strings.Contains(v.host, ":") {
+		b = append(b, '[')
+		b = append(b, v.host...)
+		b = append(b, ']')
+	} else {
+		b = append(b, v.host...)
 	}
-	b.WriteString(v.protocol + "/" + v.transport + " " + host)
 	if v.port != 0 {
-		b.WriteString(":" + strconv.Itoa(v.port))
+		b = strconv.AppendInt(append(b, ':'), int64(v.port), 10)
 	}
 	for _, p := range v.params {
-		b.WriteString(";" + p.name)
+		b = append(append(b, ';'), p.name...)
 		if p.value != "" {
-			b.WriteString("=" + p.value)
+			b = append(append(b, '='), p.value...)
 		}
 	}
-	return b.String()
+	return string(b)
 }
