@@ -34,24 +34,36 @@ func parseCredentials(s string) (c credentials, ok bool) {
 	if !strings.EqualFold(scheme, "Digest") {
 		return c, false
 	}
-	targets := map[string]*string{
-		"username": &c.username, "realm": &c.realm, "nonce": &c.nonce, "uri": &c.uri, "response": &c.response,
-		"algorithm": &c.algorithm, "cnonce": &c.cnonce, "qop": &c.qop, "nc": &c.nc,
+	targets := [...]struct {
+		name  string
+		value *string
+		seen  bool
+	}{
+		{"username", &c.username, false},
+		{"realm", &c.realm, false},
+		{"nonce", &c.nonce, false},
+		{"uri", &c.uri, false},
+		{"response", &c.response, false},
+		{"algorithm", &c.algorithm, false},
+		{"cnonce", &c.cnonce, false},
+		{"qop", &c.qop, false},
+		{"nc", &c.nc, false},
 	}
 	for rest = strings.TrimSpace(rest); rest != ""; {
 		var name, value string
 		if name, value, rest, ok = nextParam(rest); !ok {
 			return c, false
 		}
-		target, known := targets[strings.ToLower(name)]
-		if !known {
-			continue
+		for i := range targets {
+			t := &targets[i]
+			if !strings.EqualFold(t.name, name) {
+				continue
+			}
+			if t.seen {
+				return c, false // doubled
+			}
+			*t.value, t.seen = value, true
 		}
-		if target == nil {
-			return c, false // doubled
-		}
-		*target = value
-		targets[strings.ToLower(name)] = nil
 	}
 	return c, c.username != "" && c.nonce != "" && c.response != "" && c.uri != ""
 }

@@ -1,6 +1,7 @@
 package sipedge
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"strings"
@@ -52,7 +53,10 @@ type directTx struct {
 
 // Respond sends an answer.
 func (t directTx) Respond(res *sip.Response) error {
-	t.e.writeRaw([]byte(res.String()), t.flow, t.to)
+	var b bytes.Buffer
+	b.Grow(usualReply)
+	res.StringWrite(&b)
+	t.e.writeRaw(b.Bytes(), t.flow, t.to)
 	return nil
 }
 
