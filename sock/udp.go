@@ -59,7 +59,7 @@ func NewUDP(c *net.UDPConn) (*UDP, error) {
 }
 
 // SetReadDeadline implements [net.Conn].
-func (u *UDP) SetReadDeadline(t time.Time) error { return u.in.setDeadline(u.UDPConn, t) }
+func (u *UDP) SetReadDeadline(t time.Time) error { return u.in.setDeadline(t) }
 
 // SetDeadline implements [net.Conn].
 func (u *UDP) SetDeadline(t time.Time) error {
@@ -251,11 +251,11 @@ func (r *receiver) hurrying(err error) bool {
 	return r.hurried && (r.user.IsZero() || time.Now().Before(r.user))
 }
 
-func (r *receiver) setDeadline(c *net.UDPConn, t time.Time) error {
+func (r *receiver) setDeadline(t time.Time) error {
 	r.deadline.Lock()
 	defer r.deadline.Unlock()
 	r.user, r.hurried, r.armed = t, false, false
-	return c.SetReadDeadline(t)
+	return r.waits.SetReadDeadline(t)
 }
 
 // peer reads an address of the kernel; zero if it is none of IP.
