@@ -1,6 +1,7 @@
 package media
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,7 +32,7 @@ func (c Codec) Speech() bool {
 
 // static are the payload types that need no a=rtpmap (RFC 3551 §6). 2 is not
 // in the final table, but old ATAs use it for G.726.
-var static = map[uint8]Codec{
+var static = [128]Codec{
 	0:  {0, "PCMU", 8000, 1, ""},
 	2:  {2, "G726-32", 8000, 1, ""},
 	3:  {3, "GSM", 8000, 1, ""},
@@ -51,44 +52,43 @@ var static = map[uint8]Codec{
 
 // codecs reads the formats of an m= line with their rtpmap and fmtp lines.
 func codecs(formats []string, lines []line) []Codec {
-	maps, params := map[uint8]Codec{}, map[uint8]string{}
+	out := make([]Codec, 0, len(formats))
+	var place [128]uint8 // by payload type: where in out, from 1
+	for _, f := range formats {
+		pt, ok := payloadType(f)
+		if !ok || place[pt] != 0 {
+			continue
+		}
+		c := static[pt]
+		c.PT = pt
+		out = append(out, c)
+		place[pt] = uint8(len(out))
+	}
 	for _, l := range lines {
 		if l.key != 'a' {
 			continue
 		}
 		name, value, _ := strings.Cut(l.value, ":")
+		name = strings.TrimSpace(name)
+		isMap := strings.EqualFold(name, "rtpmap")
+		if !isMap && !strings.EqualFold(name, "fmtp") {
+			continue
+		}
 		number, text, _ := strings.Cut(strings.TrimSpace(value), " ")
 		pt, ok := payloadType(number)
-		if !ok {
+		if !ok || place[pt] == 0 {
 			continue
 		}
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "rtpmap":
-			if c, ok := rtpmap(pt, strings.TrimSpace(text)); ok {
-				maps[pt] = c
-			}
-		case "fmtp":
-			params[pt] = strings.TrimSpace(text)
+		c := &out[place[pt]-1]
+		text = strings.TrimSpace(text)
+		if !isMap {
+			c.Fmtp = text
+		} else if named, ok := rtpmap(pt, text); ok {
+			named.Fmtp = c.Fmtp
+			*c = named
 		}
 	}
-	out := make([]Codec, 0, len(formats))
-	var seen [128]bool
-	for _, f := range formats {
-		pt, ok := payloadType(f)
-		if !ok || seen[pt] {
-			continue
-		}
-		seen[pt] = true
-		c, ok := maps[pt]
-		if !ok {
-			c, ok = static[pt]
-		}
-		if ok {
-			c.Fmtp = params[pt]
-			out = append(out, c)
-		}
-	}
-	return out
+	return slices.DeleteFunc(out, func(c Codec) bool { return c.Name == "" })
 }
 
 func payloadType(s string) (uint8, bool) {
@@ -100,20 +100,20 @@ func payloadType(s string) (uint8, bool) {
 // taken from the static table or as 8000, which is what phones mean.
 func rtpmap(pt uint8, text string) (Codec, bool) {
 	text, _, _ = strings.Cut(text, " ")
-	f := strings.Split(text, "/")
-	c := Codec{PT: pt, Name: f[0], Rate: 8000, Channels: 1}
+	name, text, more := strings.Cut(text, "/")
+	c := Codec{PT: pt, Name: name, Rate: 8000, Channels: 1}
 	if c.Name == "" || len(c.Name) > 64 || !printable(c.Name) {
 		return Codec{}, false
 	}
-	if len(f) > 1 {
-		n, err := strconv.ParseUint(f[1], 10, 20)
+	if more {
+		rate, channels, _ := strings.Cut(text, "/")
+		n, err := strconv.ParseUint(rate, 10, 20)
 		if err != nil || n == 0 {
 			return Codec{}, false
 		}
 		c.Rate = int(n)
-	}
-	if len(f) > 2 {
-		if n, err := strconv.ParseUint(f[2], 10, 8); err == nil && n > 0 {
+		channels, _, _ = strings.Cut(channels, "/")
+		if n, err := strconv.ParseUint(channels, 10, 8); err == nil && n > 0 {
 			c.Channels = int(n)
 		}
 	}
@@ -134,9 +134,12 @@ func printable(s string) bool {
 }
 
 func (c Codec) rtpmap() string {
-	s := "rtpmap:" + strconv.Itoa(int(c.PT)) + " " + c.Name + "/" + strconv.Itoa(c.Rate)
+	b := append(make([]byte, 0, 48), "rtpmap:"...)
+	b = strconv.AppendUint(b, uint64(c.PT), 10)
+	b = append(append(append(b, ' '), c.Name...), '/')
+	b = strconv.AppendInt(b, int64(c.Rate), 10)
 	if c.Channels > 1 {
-		s += "/" + strconv.Itoa(c.Channels)
+		b = strconv.AppendInt(append(b, '/'), int64(c.Channels), 10)
 	}
-	return s
+	return string(b)
 }

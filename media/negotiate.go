@@ -176,15 +176,14 @@ func (a *Audio) answerable(key *Crypto) error {
 func plainProfile(p string) bool  { return p == "RTP/AVP" || p == "RTP/AVPF" }
 func secureProfile(p string) bool { return p == "RTP/SAVP" || p == "RTP/SAVPF" }
 
-// passable leaves out formats whose parameters name other formats by number
-// (RFC 2198, 4588, 5109): they can't survive a change of numbers.
+// numbered are the formats whose parameters name others by number (RFC 2198,
+// 4588, 5109): they can't survive a change of numbers.
+var numbered = []string{"red", "rtx", "ulpfec", "flexfec"}
+
+// passable leaves those out.
 func passable(list []Codec) []Codec {
 	return slices.DeleteFunc(slices.Clone(list), func(c Codec) bool {
-		switch strings.ToLower(c.Name) {
-		case "red", "rtx", "ulpfec", "flexfec":
-			return true
-		}
-		return false
+		return slices.ContainsFunc(numbered, func(name string) bool { return strings.EqualFold(c.Name, name) })
 	})
 }
 
@@ -241,18 +240,18 @@ func header(at Anchor) *SDP {
 }
 
 func (at Anchor) section(port uint16, proto string, list []Codec, d Direction, times *Audio) *section {
-	m := "audio " + strconv.Itoa(int(port)) + " " + proto
-	var lines []line
+	m := append(append(strconv.AppendUint(append(make([]byte, 0, 64), "audio "...), uint64(port), 10), ' '), proto...)
+	lines := make([]line, 0, usualLines)
 	add := func(v string) { lines = append(lines, line{'a', v}) }
 	for _, c := range list {
-		m += " " + strconv.Itoa(int(c.PT))
+		m = strconv.AppendUint(append(m, ' '), uint64(c.PT), 10)
 		add(c.rtpmap())
 		if c.Fmtp != "" && len(c.Fmtp) <= 256 && printable(c.Fmtp) {
 			add("fmtp:" + strconv.Itoa(int(c.PT)) + " " + c.Fmtp)
 		}
 	}
 	if len(list) == 0 {
-		m += " 0" // RFC 8866 §9: at least one format
+		m = append(m, " 0"...) // RFC 8866 §9: at least one format
 	}
 	if times.Ptime > 0 {
 		add("ptime:" + strconv.Itoa(times.Ptime))
@@ -267,7 +266,7 @@ func (at Anchor) section(port uint16, proto string, list []Codec, d Direction, t
 		d = SendRecv
 	}
 	add(d.String())
-	return &section{m: line{'m', m}, lines: lines}
+	return &section{m: line{'m', string(m)}, lines: lines}
 }
 
 // refused answers a stream that we do not carry, such as video or T.38. What

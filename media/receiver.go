@@ -2,7 +2,9 @@ package media
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,10 +81,7 @@ func (r *receiver) setCrypto(key *Crypto) error {
 func (r *receiver) setCodecs(local, remote []Codec) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.formats, r.kinds = [128]uint8{}, make([]format, 1, len(static)+4)
-	for pt, c := range static {
-		r.setFormat(pt, c)
-	}
+	r.formats, r.kinds = staticFormats.of, staticFormats.kinds
 	// What it sends carries our numbers; some send their own all the same.
 	for _, list := range [][]Codec{remote, local} {
 		for _, c := range list {
@@ -94,12 +93,31 @@ func (r *receiver) setCodecs(local, remote []Codec) {
 // setFormat keeps one byte per payload type: a table of all formats would be
 // a tenth of the memory that a call takes. mu is held.
 func (r *receiver) setFormat(pt uint8, c Codec) {
-	if r.formats[pt] == 0 {
-		r.formats[pt] = uint8(len(r.kinds))
-		r.kinds = append(r.kinds, format{})
+	f := formatOf(c)
+	i := slices.Index(r.kinds, f)
+	if i < 0 {
+		if len(r.kinds) > math.MaxUint8 {
+			return
+		}
+		i, r.kinds = len(r.kinds), append(r.kinds, f)
 	}
-	r.kinds[r.formats[pt]] = formatOf(c)
+	r.formats[pt] = uint8(i)
 }
+
+// staticFormats is what all begin with. They share it, and none changes it.
+var staticFormats = func() (t struct {
+	of    [128]uint8
+	kinds []format
+}) {
+	r := receiver{kinds: make([]format, 1)}
+	for pt, c := range static {
+		if c.Name != "" {
+			r.setFormat(uint8(pt), c)
+		}
+	}
+	t.of, t.kinds = r.formats, slices.Clip(r.kinds)
+	return t
+}()
 
 func formatOf(c Codec) format {
 	if !c.Speech() {

@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,12 +19,16 @@ const (
 	maxSDPLines = 1000
 )
 
+// usualLines is how many lines a part of a description has, or some more.
+const usualLines = 12
+
 // SDP is a session description as lines: nothing is dropped or reordered, so
 // what this package does not know passes unharmed through ParseSDP and Bytes.
 type SDP struct {
 	lines []line // the session part, before the first m= line
 	media []*section
-	heard atomic.Pointer[Audio] // what Audio found; nothing changes once it was asked
+	heard atomic.Pointer[Audio]  // what Audio found; nothing changes once it was asked
+	text  atomic.Pointer[[]byte] // what Bytes made; nor then
 }
 
 // section is one m= line and the lines below it.
@@ -45,7 +50,7 @@ func ParseSDP(b []byte) (*SDP, error) {
 	if len(b) > maxSDPBytes {
 		return nil, fmt.Errorf("%w: %d bytes", ErrNoSDP, len(b))
 	}
-	s := &SDP{}
+	s := &SDP{lines: make([]line, 0, usualLines)}
 	var cur *section
 	n := 0
 	for text := range strings.FieldsFuncSeq(string(b), isLineEnd) {
@@ -59,7 +64,7 @@ func ParseSDP(b []byte) (*SDP, error) {
 		l := line{key: text[0], value: text[2:]}
 		switch {
 		case l.key == 'm':
-			cur = &section{m: l}
+			cur = &section{m: l, lines: make([]line, 0, usualLines)}
 			s.media = append(s.media, cur)
 		case cur != nil:
 			cur.lines = append(cur.lines, l)
@@ -76,29 +81,48 @@ func ParseSDP(b []byte) (*SDP, error) {
 // isLineEnd includes NUL, which some phones put at the end of a body.
 func isLineEnd(r rune) bool { return r == '\n' || r == '\r' || r == 0 }
 
-// Bytes is the description as it goes on the wire, each line ended by CRLF.
+// Bytes is the description as it goes on the wire, each line ended by CRLF. All
+// who ask share what is returned: they must not change it.
 func (s *SDP) Bytes() []byte {
-	var b []byte
-	for _, l := range s.lines {
-		b = l.append(b)
+	if b := s.text.Load(); b != nil {
+		return *b
 	}
-	for _, m := range s.media {
-		b = m.m.append(b)
-		for _, l := range m.lines {
-			b = l.append(b)
+	size := 0
+	for l := range s.all() {
+		size += len("x=\r\n") + len(l.value)
+	}
+	b := make([]byte, 0, size)
+	for l := range s.all() {
+		b = append(append(b, l.key, '='), l.value...)
+		b = append(b, '\r', '\n')
+	}
+	s.text.Store(&b)
+	return b
+}
+
+// all are the lines in their order.
+func (s *SDP) all() iter.Seq[line] {
+	return func(yield func(line) bool) {
+		for _, l := range s.lines {
+			if !yield(l) {
+				return
+			}
+		}
+		for _, m := range s.media {
+			if !yield(m.m) {
+				return
+			}
+			for _, l := range m.lines {
+				if !yield(l) {
+					return
+				}
+			}
 		}
 	}
-	return b
 }
 
 // String is Bytes as a string. It holds the SRTP keys: not for a log.
 func (s *SDP) String() string { return string(s.Bytes()) }
-
-func (l line) append(b []byte) []byte {
-	b = append(b, l.key, '=')
-	b = append(b, l.value...)
-	return append(b, '\r', '\n')
-}
 
 // Audio is what a description says about its audio stream.
 type Audio struct {
@@ -147,23 +171,20 @@ func (s *SDP) Audio() (*Audio, bool) {
 	if a := s.heard.Load(); a != nil {
 		return a, true
 	}
-	found := -1
+	var a *Audio
 	for i, m := range s.media {
-		kind, port, _, _ := m.parts()
-		if kind != "audio" {
+		kind, port, proto, formats := m.parts()
+		if kind != "audio" || a != nil && port == 0 {
 			continue
 		}
-		if found < 0 || port != 0 {
-			found = i
-		}
+		a = s.audio(i, port, proto, formats)
 		if port != 0 {
 			break
 		}
 	}
-	if found < 0 {
+	if a == nil {
 		return nil, false
 	}
-	a := s.audio(found)
 	s.heard.Store(a)
 	return a, true
 }
@@ -186,12 +207,10 @@ func (m *section) parts() (kind string, port uint16, proto string, formats []str
 	return kind, port, proto, formats
 }
 
-func (s *SDP) audio(i int) *Audio {
+func (s *SDP) audio(i int, port uint16, proto string, formats []string) *Audio {
 	m := s.media[i]
-	a := &Audio{index: i, Direction: SendRecv}
-	var formats []string
-	_, a.Port, a.Proto, formats = m.parts()
-	for _, lines := range [][]line{s.lines, m.lines} {
+	a := &Audio{index: i, Port: port, Proto: proto, Direction: SendRecv}
+	for _, lines := range [2][]line{s.lines, m.lines} {
 		for _, l := range lines {
 			switch l.key {
 			case 'c':
@@ -217,16 +236,19 @@ func (s *SDP) audio(i int) *Audio {
 // connection reads "IN IP4 192.0.2.1/127". A host name gives no address: this
 // path never asks the DNS.
 func connection(v string) netip.Addr {
-	f := strings.Fields(v)
-	if len(f) < 3 {
-		return netip.Addr{}
+	n := 0
+	for f := range strings.FieldsSeq(v) {
+		if n++; n < 3 {
+			continue
+		}
+		text, _, _ := strings.Cut(f, "/")
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return netip.Addr{}
+		}
+		return addr.Unmap().WithZone("")
 	}
-	text, _, _ := strings.Cut(f[2], "/")
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return addr.Unmap().WithZone("")
+	return netip.Addr{}
 }
 
 func (a *Audio) attribute(v string) {
