@@ -112,25 +112,38 @@ func parseParams(s string) (params []param, ok bool) {
 		} else if strings.ContainsAny(value, "\" \t<>,") {
 			return nil, false
 		}
+		if params == nil {
+			params = make([]param, 0, 4)
+		}
 		params = append(params, param{name, value})
 	}
 	return params, true
 }
 
 // String writes the address without needless white space, and always with brackets.
-func (a *address) String() string {
-	var b strings.Builder
+func (a *address) String() string { return string(a.append(nil)) }
+
+// append is String behind b.
+func (a *address) append(b []byte) []byte {
 	if a.display != "" {
-		b.WriteString(a.display + " ")
+		b = append(append(b, a.display...), ' ')
 	}
-	b.WriteString("<" + a.uri + ">")
+	b = append(append(append(b, '<'), a.uri...), '>')
 	for _, p := range a.params {
-		b.WriteString(";" + p.name)
+		b = append(append(b, ';'), p.name...)
 		if p.value != "" {
-			b.WriteString("=" + p.value)
+			b = append(append(b, '='), p.value...)
 		}
 	}
-	return b.String()
+	return b
+}
+
+// is reports whether value is what String writes, or that without its brackets.
+func (a *address) is(value string) bool {
+	var room [256]byte // most fit
+	b := a.append(room[:0])
+	return string(b) == value ||
+		a.display == "" && strings.HasPrefix(value, a.uri) && string(b[len(a.uri)+2:]) == value[len(a.uri):]
 }
 
 // uriScheme returns the scheme of a URI in lower case, or "" if it has none

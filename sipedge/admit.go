@@ -59,46 +59,18 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 		e.refuse(m, f, flow)
 		return nil
 	}
+	if m.method == "REGISTER" {
+		e.register(m, flow)
+		return nil
+	}
 	if m.odd {
 		raw = m.write()
-	}
-	if m.method == "REGISTER" {
-		if e.credited(m) {
-			e.registerAtOnce(m, raw, flow)
-		} else {
-			e.challengeAtOnce(m, flow)
-		}
-		return nil
 	}
 	if m.status == 0 && !e.dispatch.note(m) {
 		e.refuse(m, errMerged, flow)
 		return nil
 	}
 	return raw
-}
-
-// credited says whether a REGISTER has credentials that are worth a look.
-func (e *Endpoint) credited(m *message) bool {
-	for i := range m.fields {
-		if m.fields[i].name != "authorization" {
-			continue
-		}
-		if c, ok := parseCredentials(m.fields[i].value); ok && c.realm == e.cfg.Realm {
-			return true
-		}
-	}
-	return false
-}
-
-// challengeAtOnce answers a REGISTER without credentials as [Endpoint.challenge]
-// does, but without a transaction: half of all registrations, and everything
-// that scanners send, costs next to nothing.
-func (e *Endpoint) challengeAtOnce(m *message, flow Flow) {
-	agent, _ := m.get("user-agent")
-	f := &fault{status: 401, reason: "Unauthorized", headers: []field{{"www-authenticate", e.challengeFor(agent, flow, false)}}}
-	if to, reply := m.reply(f, flow, e.dispatch.secret); reply != nil {
-		e.writeRaw(reply, flow, to)
-	}
 }
 
 // errMerged answers a copy of a request that came on another path.
@@ -140,7 +112,7 @@ func (e *Endpoint) refuse(m *message, f *fault, flow Flow) {
 			Args: story.Args{IP: flow.Remote.Addr(), Via: flow.Transport, Status: f.status, Detail: f.detail},
 		})
 	}
-	to, reply := m.reply(f, flow, e.dispatch.secret)
+	to, reply := m.reply(f, flow, e.dispatch.tags)
 	if reply == nil {
 		return
 	}

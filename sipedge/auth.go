@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"iter"
 	"net/netip"
 	"strings"
 
@@ -65,6 +66,7 @@ func parseCredentials(s string) (c credentials, ok bool) {
 			*t.value, t.seen = value, true
 		}
 	}
+	c.username = strings.Clone(c.username) // kept where it is wrong, and the message with it
 	return c, c.username != "" && c.nonce != "" && c.response != "" && c.uri != ""
 }
 
@@ -99,6 +101,9 @@ func nextParam(s string) (name, value, rest string, ok bool) {
 
 // cutQuoted reads a quoted string (RFC 3261 §25.1) and resolves its escapes.
 func cutQuoted(s string) (value, rest string, ok bool) {
+	if i := strings.IndexAny(s[1:], "\"\\") + 1; i > 0 && s[i] == '"' {
+		return s[1:i], s[i+1:], true
+	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -152,40 +157,52 @@ func sha256hex(parts ...string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Authenticate finds out which account sent the request. If it can't be told,
-// the request is answered (401 for REGISTER, 407 else, with one challenge;
-// 403 if the account speaks from an address that is not its phone's) and ok is
-// false.
-func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
-	source := r.Flow.Remote.Addr()
-	c, given := e.credentialsOf(r)
+// petition is a request as far as it has to prove who sent it.
+type petition struct {
+	method string
+	flow   Flow
+	given  iter.Seq[string] // Authorization or Proxy-Authorization
+	body   []byte
+}
+
+// verdict is what became of a petition.
+type verdict uint8
+
+const (
+	proven    verdict = iota
+	unproven          // to be challenged
+	stale             // the nonce is too old; to be challenged with a new one
+	misplaced         // the account speaks from an address that is not its phone's
+)
+
+// prove finds out which account sent a request.
+func (e *Endpoint) prove(p *petition) (id Identity, v verdict) {
+	source := p.flow.Remote.Addr()
+	c, given := e.credentialsOf(p.given)
 	if !given {
-		e.challenge(r, false)
-		return Identity{}, false
+		return Identity{}, unproven
 	}
 	if !e.nonces.fresh(c.nonce, source) {
 		// Before the password, so that only who got a nonce of ours at this
 		// address can spend its tries: a forged source can't.
-		e.challenge(r, true)
-		return Identity{}, false
+		return Identity{}, stale
 	}
 	id, known := e.accounts.Identity(c.username)
 	owner, _ := e.whois.Whois(source)
-	tries := e.tries(r.Flow, c.username, id, known && owner == id.Account.MAC)
+	tries := e.tries(p.flow, c.username, id, known && owner == id.Account.MAC)
 	if !e.limits.mayGuess(tries) {
-		e.challenge(r, false)
-		return Identity{}, false
+		return Identity{}, unproven
 	}
 	password := id.Password
 	if !known {
 		password = e.decoy // the same work, so that the time tells nothing
 	}
-	match := c.answers(string(r.Method), password, r.Body())
+	match := c.answers(p.method, password, p.body)
 	if old := id.OldPassword; !match && known && old != "" {
-		match = c.answers(string(r.Method), old, r.Body())
-	} else if match && known && old != "" && r.Method == sip.REGISTER {
+		match = c.answers(p.method, old, p.body)
+	} else if match && known && old != "" && p.method == "REGISTER" {
 		defer func() {
-			if ok {
+			if v == proven {
 				e.cfg.Confirmed(id.Account, password)
 			}
 		}()
@@ -196,20 +213,45 @@ func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
 			reason = story.AccountUnknown
 		}
 		e.limits.guessedWrong(tries)
-		e.refused(r, id, known, sip.StatusUnauthorized, reason)
-		e.challenge(r, false)
-		return Identity{}, false
+		if p.method == "REGISTER" {
+			e.refused(p.flow, id, known, sip.StatusUnauthorized, reason)
+		}
+		return Identity{}, unproven
 	}
 	if !e.nonces.use(&c) {
-		e.challenge(r, true)
-		return Identity{}, false
+		return Identity{}, stale
 	}
 	if owner != id.Account.MAC {
-		e.refused(r, id, true, sip.StatusForbidden, story.WrongAddress)
-		e.answer(r, sip.StatusForbidden, "Forbidden")
-		return Identity{}, false
+		if p.method == "REGISTER" {
+			e.refused(p.flow, id, true, sip.StatusForbidden, story.WrongAddress)
+		}
+		return Identity{}, misplaced
 	}
-	return id, true
+	return id, proven
+}
+
+// Authenticate finds out which account sent the request, which is none to
+// register. If it can't be told, the request is answered (407 with one challenge;
+// 403 if the account speaks from an address that is not its phone's) and ok is
+// false.
+func (e *Endpoint) Authenticate(r *Request) (id Identity, ok bool) {
+	id, v := e.prove(&petition{method: string(r.Method), flow: r.Flow, body: r.Body(), given: func(yield func(string) bool) {
+		for _, h := range r.GetHeaders("proxy-authorization") {
+			if !yield(h.Value()) {
+				return
+			}
+		}
+	}})
+	switch v {
+	case proven:
+		return id, true
+	case misplaced:
+		e.answer(r, sip.StatusForbidden, "Forbidden")
+	default:
+		value := e.challengeFor(userAgent(r), r.Flow, v == stale)
+		e.answer(r, sip.StatusProxyAuthRequired, "Proxy Authentication Required", sip.NewHeader("Proxy-Authenticate", value))
+	}
+	return Identity{}, false
 }
 
 // tries says whose wrong passwords are counted together. An account at the
@@ -229,13 +271,9 @@ func (e *Endpoint) tries(f Flow, user string, id Identity, own bool) []guessKey 
 }
 
 // credentialsOf returns the digest credentials for our realm, if there are any.
-func (e *Endpoint) credentialsOf(r *Request) (credentials, bool) {
-	name := "proxy-authorization"
-	if r.Method == sip.REGISTER {
-		name = "authorization"
-	}
-	for _, h := range r.GetHeaders(name) {
-		c, ok := parseCredentials(h.Value())
+func (e *Endpoint) credentialsOf(given iter.Seq[string]) (credentials, bool) {
+	for value := range given {
+		c, ok := parseCredentials(value)
 		if !ok || c.realm != e.cfg.Realm {
 			continue
 		}
@@ -252,19 +290,10 @@ func (e *Endpoint) credentialsOf(r *Request) (credentials, bool) {
 	return credentials{}, false
 }
 
-// challenge answers 401 or 407 with a single challenge: old phones take the
-// first of two and break, or neither. It is MD5, which all know, but for the
-// user agents of which it is known that they speak SHA-256 (RFC 8760).
-func (e *Endpoint) challenge(r *Request, stale bool) {
-	status, reason, name := sip.StatusProxyAuthRequired, "Proxy Authentication Required", "Proxy-Authenticate"
-	if r.Method == sip.REGISTER {
-		status, reason, name = sip.StatusUnauthorized, "Unauthorized", "WWW-Authenticate"
-	}
-	value := e.challengeFor(userAgent(r), r.Flow, stale)
-	e.answer(r, status, reason, sip.NewHeader(name, value))
-}
-
-// challengeFor makes a challenge for a user agent, with a nonce for its address.
+// challengeFor makes the single challenge for a user agent, with a nonce for its
+// address: old phones take the first of two and break, or neither. It is MD5,
+// which all know, but for the user agents of which it is known that they speak
+// SHA-256 (RFC 8760).
 func (e *Endpoint) challengeFor(agent string, flow Flow, stale bool) string {
 	algorithm := "MD5"
 	if e.strong(agent) {
@@ -287,17 +316,14 @@ func (e *Endpoint) strong(agent string) bool {
 	return false
 }
 
-// refused puts a refusal on the story of the phone that the account belongs
+// refused puts the refusal of a REGISTER on the story of the phone that the account belongs
 // to, and of the one that asked.
-func (e *Endpoint) refused(r *Request, id Identity, known bool, status int, reason story.Reason) {
-	if r.Method != sip.REGISTER {
-		return
-	}
+func (e *Endpoint) refused(flow Flow, id Identity, known bool, status int, reason story.Reason) {
 	event := story.Event{
 		Time: e.now(), Proto: story.SIP, Dir: story.In, Code: story.RegisterRefused,
-		Args: story.Args{IP: r.Flow.Remote.Addr(), Account: id.Account, Status: status, Reason: reason, Via: r.Flow.Transport},
+		Args: story.Args{IP: flow.Remote.Addr(), Account: id.Account, Status: status, Reason: reason, Via: flow.Transport},
 	}
-	asked, _ := e.whois.Whois(r.Flow.Remote.Addr())
+	asked, _ := e.whois.Whois(flow.Remote.Addr())
 	if known {
 		e.record(id.Account.MAC, event)
 	}

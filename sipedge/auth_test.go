@@ -14,7 +14,7 @@ import (
 
 func TestNonce(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	n := &nonces{key: []byte("k"), now: func() time.Time { return now }, used: make(map[string]*nonceUse)}
+	n := &nonces{key: newKeyed([]byte("k")), now: func() time.Time { return now }, used: make(map[string]*nonceUse)}
 	here, there := loopback, netip.MustParseAddr("192.0.2.9")
 	nonce := n.make(here)
 	check := func(name string, nonce string, from netip.Addr, want bool) {
@@ -28,7 +28,7 @@ func TestNonce(t *testing.T) {
 	check("changed", "A"+nonce[1:], here, nonce[0] == 'A')
 	check("cut", nonce[:len(nonce)-2], here, false)
 	check("empty", "", here, false)
-	other := &nonces{key: []byte("other"), now: n.now}
+	other := &nonces{key: newKeyed([]byte("other")), now: n.now}
 	check("of another box", other.make(here), here, false)
 	now = now.Add(nonceLife)
 	check("at the end of its life", nonce, here, true)
@@ -54,7 +54,7 @@ func TestNonceUse(t *testing.T) {
 		{"old phone without qop, once", []credentials{{response: "x"}, {response: "x"}, {response: "y"}}, []bool{true, true, false}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := &nonces{key: []byte("k"), now: func() time.Time { return now }, used: make(map[string]*nonceUse)}
+			n := &nonces{key: newKeyed([]byte("k")), now: func() time.Time { return now }, used: make(map[string]*nonceUse)}
 			var got []bool
 			for _, c := range test.uses {
 				c.nonce = "n"
@@ -69,7 +69,7 @@ func TestNonceUse(t *testing.T) {
 
 func TestNoncesAreBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	n := &nonces{key: []byte("k"), now: func() time.Time { return now }, used: make(map[string]*nonceUse)}
+	n := &nonces{key: newKeyed([]byte("k")), now: func() time.Time { return now }, used: make(map[string]*nonceUse)}
 	for i := range 2 * maxNonces {
 		n.use(&credentials{nonce: fmt.Sprint(i), qop: "auth", nc: "1"})
 	}

@@ -63,7 +63,7 @@ type inviteState struct {
 type dispatcher struct {
 	log    *slog.Logger
 	now    func() time.Time
-	secret []byte // makes tags that are the same for a retransmission
+	tags   *keyed // makes tags that are the same for a retransmission
 
 	handlers map[sip.RequestMethod]Handler // complete before the first message
 	other    Handler
@@ -77,7 +77,7 @@ type dispatcher struct {
 
 func newDispatcher(secret []byte, now func() time.Time, log *slog.Logger) *dispatcher {
 	return &dispatcher{
-		log: log, now: now, secret: secret,
+		log: log, now: now, tags: newKeyed(secret),
 		handlers: make(map[sip.RequestMethod]Handler),
 		lanes:    make(map[string]*lane),
 	}

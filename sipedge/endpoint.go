@@ -59,7 +59,6 @@ type Endpoint struct {
 	ua       *sipgo.UserAgent
 	server   *sipgo.Server
 	client   *sipgo.Client
-	parser   *sip.Parser // of what is served where it is read
 	dispatch *dispatcher
 	location *Location
 	nonces   *nonces
@@ -138,8 +137,8 @@ func newEndpoint(ctx context.Context, cfg EndpointConfig, accounts Accounts, who
 	e := &Endpoint{
 		cfg: cfg, accounts: accounts, whois: whois, registered: registered, record: record,
 		log: log, now: cfg.Now, decoy: rand.Text(),
-		nonces:   &nonces{key: secret, now: cfg.Now, used: make(map[string]*nonceUse)},
-		dispatch: newDispatcher(secret, cfg.Now, log), parser: sip.NewParser(),
+		nonces:   &nonces{key: newKeyed(secret), now: cfg.Now, used: make(map[string]*nonceUse)},
+		dispatch: newDispatcher(secret, cfg.Now, log),
 	}
 	e.location = newLocation(bindings, cfg.Now)
 	if err := e.location.restore(ctx); err != nil {

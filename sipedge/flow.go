@@ -2,8 +2,6 @@ package sipedge
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -162,23 +160,23 @@ func (e *Endpoint) connected(f Flow) bool {
 
 // toTag makes the tag of our answers from what a retransmission repeats
 // (RFC 3261 §8.2.7), so that it is the same in all of them.
-func toTag(req *sip.Request, secret []byte) string {
+func toTag(req *sip.Request, key *keyed) string {
 	if to := req.To(); to != nil {
 		if tag, ok := to.Params.Get("tag"); ok {
 			return tag
 		}
 	}
 	callID, branch, cseq := requestIDs(req)
-	return makeTag(secret, callID, branch, cseq)
+	return makeTag(key, callID, branch, cseq)
 }
 
-func makeTag(secret []byte, parts ...string) string {
-	h := hmac.New(sha256.New, secret)
+func makeTag(key *keyed, parts ...string) string {
+	h := key.begin()
 	for _, p := range parts {
-		h.Write([]byte(p))
-		h.Write([]byte{0})
+		h.in = append(append(h.in, p...), 0)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:10])
+	sum := key.end(h)
+	return hex.EncodeToString(sum[:10])
 }
 
 // addrPortOf reads an address of the net package.

@@ -2,6 +2,7 @@ package sipedge
 
 import (
 	"bytes"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -76,6 +77,17 @@ func (m *message) get(name string) (value string, n int) {
 		}
 	}
 	return value, n
+}
+
+// all are the values of a header, as many lines as it has.
+func (m *message) all(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range m.fields {
+			if m.fields[i].name == name && !yield(m.fields[i].value) {
+				return
+			}
+		}
+	}
 }
 
 var crlfcrlf = []byte("\r\n\r\n")
@@ -241,6 +253,14 @@ func wireName(name string) string {
 		return "CSeq"
 	case "www-authenticate":
 		return "WWW-Authenticate"
+	case "from":
+		return "From"
+	case "to":
+		return "To"
+	case "contact":
+		return "Contact"
+	case "date":
+		return "Date"
 	}
 	b := []byte(name)
 	for i := range b {

@@ -6,9 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"hash"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,9 +25,8 @@ const maxNonces = 1 << 14
 // own proof (RFC 7616 §5.4), bound to the address it was made for; what is kept
 // is only how often a nonce that passed was used.
 type nonces struct {
-	key    []byte
-	now    func() time.Time
-	hashes sync.Pool // of hash.Hash, keyed; a fresh one costs more than its sum
+	key *keyed
+	now func() time.Time
 
 	mu   sync.Mutex
 	used map[string]*nonceUse
@@ -52,17 +51,11 @@ func (n *nonces) make(source netip.Addr) string {
 }
 
 func (n *nonces) sum(body []byte, source netip.Addr) (sum [sha256.Size]byte) {
-	h, ok := n.hashes.Get().(hash.Hash)
-	if !ok {
-		h = hmac.New(sha256.New, n.key)
-	}
-	defer n.hashes.Put(h)
-	h.Reset()
-	h.Write(body)
+	h := n.key.begin()
+	h.in = append(h.in, body...)
 	a := source.As16()
-	h.Write(a[:])
-	h.Sum(sum[:0])
-	return sum
+	h.in = append(h.in, a[:]...)
+	return n.key.end(h)
 }
 
 // fresh says whether we made this nonce for this source within its life.
@@ -96,7 +89,8 @@ func (n *nonces) use(c *credentials) bool {
 		if len(n.used) >= maxNonces {
 			n.forget()
 		}
-		n.used[c.nonce] = &nonceUse{until: n.now().Add(nonceLife), count: count, response: c.response}
+		// Copies, that do not keep the whole message.
+		n.used[strings.Clone(c.nonce)] = &nonceUse{until: n.now().Add(nonceLife), count: count, response: strings.Clone(c.response)}
 		return true
 	}
 	if count == u.count {
@@ -105,7 +99,7 @@ func (n *nonces) use(c *credentials) bool {
 	if count < u.count {
 		return false
 	}
-	u.count, u.response = count, c.response
+	u.count, u.response = count, strings.Clone(c.response)
 	return true
 }
 

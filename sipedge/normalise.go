@@ -33,43 +33,46 @@ func (m *message) normalise(f *field) bool {
 // rewrite replaces the value if it is one that sipgo would misread: blanks
 // around parameters, names that are not in lower case.
 func (m *message) rewrite(f *field, a *address) {
-	if plain := a.String(); plain != f.value && !a.plainIn(f.value) {
-		f.value, m.odd = plain, true
+	if !a.is(f.value) {
+		f.value, m.odd = a.String(), true
 	}
-}
-
-// plainIn says whether value is the address without its brackets.
-func (a *address) plainIn(value string) bool {
-	if a.display != "" || !strings.HasPrefix(value, a.uri) {
-		return false
-	}
-	return a.String()[len(a.uri)+2:] == value[len(a.uri):]
 }
 
 func (m *message) normaliseList(f *field) bool {
 	if f.name == "contact" && f.value == "*" {
 		return true
 	}
-	var out []string
 	odd := false
 	for rest, more := f.value, true; more; {
 		var one string
 		one, rest, more = cutUnquoted(rest, ',')
-		a, ok := parseAddress(one)
-		if !ok || !validURI(a.uri) {
+		a, ok := listed(one)
+		if !ok {
 			return false
 		}
-		if strings.Contains(a.display, `\`) {
-			a.display = "" // sipgo can't find the end of such a name here
-		}
-		plain := a.String()
-		odd = odd || plain != one && !a.plainIn(one)
-		out = append(out, plain)
+		odd = odd || !a.is(one)
 	}
-	if odd {
-		f.value, m.odd = strings.Join(out, ","), true
+	if !odd {
+		return true
 	}
+	var out []string
+	for rest, more := f.value, true; more; {
+		var one string
+		one, rest, more = cutUnquoted(rest, ',')
+		a, _ := listed(one)
+		out = append(out, a.String())
+	}
+	f.value, m.odd = strings.Join(out, ","), true
 	return true
+}
+
+// listed reads one address of a list.
+func listed(s string) (address, bool) {
+	a, ok := parseAddress(s)
+	if strings.Contains(a.display, `\`) {
+		a.display = "" // sipgo can't find the end of such a name here
+	}
+	return a, ok && validURI(a.uri)
 }
 
 // judgeVias parses all Vias (RFC 3261 §20.42) and writes each value into a
@@ -82,7 +85,7 @@ func (m *message) judgeVias() *fault {
 	case len(values) > maxVias:
 		return tooLarge("more than 20 Vias")
 	}
-	plain := make([]string, len(values))
+	var top via
 	odd := false
 	for i, s := range values {
 		v, ok := parseVia(s)
@@ -93,14 +96,18 @@ func (m *message) judgeVias() *fault {
 		if b, ok := v.param("branch"); ok && i == 0 && (b == "" || strings.EqualFold(b, "z9hG4bK")) {
 			return badRequest("Via branch without a value")
 		}
-		plain[i] = v.String()
-		odd = odd || plain[i] != s
+		if i == 0 {
+			top = v
+		}
+		if !v.is(s) {
+			values[i], odd = v.String(), true
+		}
 	}
-	if top, _ := parseVia(plain[0]); m.status == 0 && m.oldClient(&top) {
-		plain[0], odd = top.String(), true
+	if m.status == 0 && m.oldClient(&top) {
+		values[0], odd = top.String(), true
 	}
 	if _, lines := m.get("via"); odd || lines != len(values) {
-		m.setVias(plain)
+		m.setVias(values)
 	}
 	return nil
 }
@@ -109,19 +116,24 @@ func (m *message) judgeVias() *fault {
 // in From either: by one of both sipgo finds the transaction. It is made of
 // what the ACK and the CANCEL repeat.
 func (m *message) oldClient(top *via) bool {
+	if branch, _ := top.param("branch"); strings.HasPrefix(branch, "z9hG4bK") {
+		return false
+	}
 	from, _ := m.get("from")
 	a, _ := parseAddress(from)
-	branch, _ := top.param("branch")
-	if _, tagged := a.param("tag"); tagged || strings.HasPrefix(branch, "z9hG4bK") {
+	if _, tagged := a.param("tag"); tagged {
 		return false
 	}
 	callID, _ := m.get("call-id")
 	cseq, _ := m.get("cseq")
 	number, _, _ := strings.Cut(cseq, " ")
-	name := "z9hG4bK-2543-" + makeTag([]byte("branch"), top.String(), callID, number, from)
+	name := "z9hG4bK-2543-" + makeTag(branches, top.String(), callID, number, from)
 	top.params = append(slices.DeleteFunc(top.params, func(p param) bool { return p.name == "branch" }), param{"branch", name})
 	return true
 }
+
+// branches names the transactions of such clients.
+var branches = newKeyed([]byte("branch"))
 
 // setVias replaces all Via lines.
 func (m *message) setVias(values []string) {

@@ -10,7 +10,6 @@ import (
 // handleOwn sets the handlers of the endpoint.
 func (e *Endpoint) handleOwn() {
 	e.Handle(sip.OPTIONS, e.options)
-	e.Handle(sip.REGISTER, e.register)
 	e.Handle(sip.SUBSCRIBE, e.subscribe)
 	e.dispatch.other = func(r *Request) {
 		if r.Method == sip.ACK {
@@ -21,9 +20,9 @@ func (e *Endpoint) handleOwn() {
 }
 
 // allow lists the methods that are served (RFC 3261 §20.5). CANCEL has no
-// handler, as it ends an INVITE's.
+// handler, as it ends an INVITE's, and REGISTER is served where it is read.
 func (e *Endpoint) allow() sip.Header {
-	names := []string{"CANCEL"}
+	names := []string{"CANCEL", "REGISTER"}
 	for method := range e.dispatch.handlers {
 		names = append(names, string(method))
 	}

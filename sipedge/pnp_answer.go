@@ -39,8 +39,8 @@ func (p *PnP) answer(ctx context.Context, r profileRequest, flow Flow, x *pnpExc
 	p.tell(ask, story.In, story.PnpAsked, story.Args{Vendor: who.Vendor, Model: who.Model, Firmware: who.Firmware})
 	p.desk.Told(ask, who)
 
-	tag := makeTag(p.endpoint.dispatch.secret, r.callID, r.cseq, flow.Remote.String())
-	to, reply := r.accepted(flow, tag)
+	tag := makeTag(p.endpoint.dispatch.tags, r.callID, r.cseq, flow.Remote.String())
+	to, reply := r.accepted(flow, p.endpoint.dispatch.tags, tag)
 	p.mu.Lock()
 	x.to, x.reply = to, reply
 	p.mu.Unlock()
@@ -112,7 +112,7 @@ func (p *PnP) tell(ask PnPQuestion, dir story.Direction, code story.Code, args s
 
 // accepted makes the 200 to the SUBSCRIBE. It expires at once: all there is to
 // say is in the one NOTIFY (RFC 6665 §4.4.3).
-func (r *profileRequest) accepted(flow Flow, tag string) (netip.AddrPort, []byte) {
+func (r *profileRequest) accepted(flow Flow, key *keyed, tag string) (netip.AddrPort, []byte) {
 	if _, tagged := r.to.param("tag"); !tagged {
 		r.to.params = append(r.to.params, param{"tag", tag})
 	}
@@ -124,7 +124,7 @@ func (r *profileRequest) accepted(flow Flow, tag string) (netip.AddrPort, []byte
 	ok := &fault{status: 200, reason: "OK", headers: []field{
 		{"contact", "<sip:" + flow.Local.String() + ">"}, {"expires", "0"},
 	}}
-	return r.msg.reply(ok, flow, nil)
+	return r.msg.reply(ok, flow, key)
 }
 
 // notify sends the address of the configuration, in the dialog that the

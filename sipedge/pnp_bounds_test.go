@@ -145,7 +145,7 @@ func FuzzProfileRequest(f *testing.F) {
 		if to := r.replyAddr(flow.Remote); to.Addr() != flow.Remote.Addr() || to.Port() == 0 {
 			t.Errorf("NOTIFY to %v", to)
 		}
-		to, reply := r.accepted(flow, "tag1")
+		to, reply := r.accepted(flow, newKeyed(nil), "tag1")
 		if to.Addr() != flow.Remote.Addr() {
 			t.Errorf("200 to %v", to)
 		}

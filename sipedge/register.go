@@ -1,7 +1,6 @@
 package sipedge
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,37 +27,85 @@ type contact struct {
 	q        int // thousandths
 }
 
-// register serves REGISTER (RFC 3261 §10.3). An account has one live binding:
-// a new contact replaces the old one, which is the ghost of a phone that was
-// restarted.
-func (e *Endpoint) register(r *Request) {
-	// The same request again is answered again; a transaction kept for it
-	// would cost 5 KB for 32 s.
-	defer r.Tx.Terminate()
-	id, ok := e.Authenticate(r)
-	if !ok {
-		return
+// registering is a REGISTER that is served.
+type registering struct {
+	e    *Endpoint
+	m    *message
+	flow Flow
+}
+
+// register serves a REGISTER (RFC 3261 §10.3) where it was read, without sipgo
+// and without a transaction: it is answered at once, and the same request again
+// is answered again (§8.2.7). It is most of what a site's phones ask for, and all
+// that scanners do. Nothing but memory is touched.
+//
+// An account has one live binding: a new contact replaces the old one, which is
+// the ghost of a phone that was restarted.
+func (e *Endpoint) register(m *message, flow Flow) {
+	q := &registering{e, m, flow}
+	defer func() {
+		if v := recover(); v != nil {
+			e.readPanicked(flow, v)
+			q.answer(sip.StatusInternalServerError, "Server Internal Error")
+		}
+	}()
+	id, v := e.prove(&petition{method: m.method, flow: flow, given: m.all("authorization"), body: m.body})
+	switch v {
+	case proven:
+		q.serve(id)
+	case misplaced:
+		q.answer(sip.StatusForbidden, "Forbidden")
+	default:
+		agent, _ := m.get("user-agent")
+		q.answer(sip.StatusUnauthorized, "Unauthorized", field{"www-authenticate", e.challengeFor(agent, flow, v == stale)})
 	}
-	if to := r.To(); !strings.EqualFold(uriUser(to.Address.Addr()), id.Username) {
+}
+
+// answer sends an answer.
+func (q *registering) answer(status int, reason string, headers ...field) {
+	if to, b := q.m.reply(&fault{status: status, reason: reason, headers: headers}, q.flow, q.e.dispatch.tags); b != nil {
+		q.e.writeRaw(b, q.flow, to)
+	}
+}
+
+func (q *registering) serve(id Identity) {
+	if to, _ := q.m.get("to"); !strings.EqualFold(userOf(to), id.Username) {
 		// §10.3 step 4: an identity registers itself and nobody else.
-		e.refused(r, id, true, sip.StatusForbidden, story.AccountUnknown)
-		e.answer(r, sip.StatusForbidden, "Forbidden")
+		q.e.refused(q.flow, id, true, sip.StatusForbidden, story.AccountUnknown)
+		q.answer(sip.StatusForbidden, "Forbidden")
 		return
 	}
-	contacts, star, fault := e.contactsOf(r)
-	if fault != nil {
-		e.answer(r, fault.status, fault.reason, sipHeaders(fault.headers)...)
-		return
+	contacts, star, fault := q.contacts()
+	switch {
+	case fault != nil:
+		q.answer(fault.status, fault.reason, fault.headers...)
+	case star:
+		if q.unbind(id.Account, "") {
+			q.list(id.Account)
+		}
+	default:
+		q.bind(id.Account, contacts)
 	}
-	if star {
-		e.unregister(r, id.Account, "")
-		return
-	}
-	e.bind(r, id.Account, contacts)
+}
+
+// userOf is the user part of the URI in a value of To.
+func userOf(to string) string {
+	a, _ := parseAddress(to)
+	return uriUser(a.uri)
+}
+
+// order is what orders the requests of one phone (§10.3 step 7).
+func (q *registering) order() (callID string, cseq uint32) {
+	callID, _ = q.m.get("call-id")
+	value, _ := q.m.get("cseq")
+	number, _, _ := strings.Cut(value, " ")
+	n, _ := parseNumber(number, 1<<31-1) // judged before
+	return callID, uint32(n)
 }
 
 // bind carries out what the contacts ask for and answers with what holds now.
-func (e *Endpoint) bind(r *Request, account mac.Account, contacts []contact) {
+func (q *registering) bind(account mac.Account, contacts []contact) {
+	e := q.e
 	best := -1
 	for i, c := range contacts {
 		if c.expires > 0 && (best < 0 || c.q > contacts[best].q) {
@@ -67,31 +114,32 @@ func (e *Endpoint) bind(r *Request, account mac.Account, contacts []contact) {
 	}
 	if best < 0 {
 		for _, c := range contacts {
-			if !e.unbind(r, account, c.uri) {
-				e.outOfOrder(r)
+			if !q.unbind(account, c.uri) {
 				return
 			}
 		}
-		e.listBinding(r, account)
+		q.list(account)
 		return
 	}
 	c := contacts[best]
 	granted := min(c.expires, uint32(e.cfg.Expires/time.Second))
 	if granted < minExpires {
 		// §10.3 step 7; Min-Expires is of §20.23.
-		e.answer(r, sip.StatusIntervalToBrief, "Interval Too Brief", sip.NewHeader("Min-Expires", strconv.Itoa(minExpires)))
+		q.answer(sip.StatusIntervalToBrief, "Interval Too Brief", field{"min-expires", strconv.Itoa(minExpires)})
 		return
 	}
+	callID, cseq := q.order()
+	agent, _ := q.m.get("user-agent")
 	b := Binding{
-		Account: account, Contact: c.uri, Transport: r.Flow.Transport, Source: r.Flow.Remote, Local: r.Flow.Local,
-		CallID: r.CallID().Value(), CSeq: r.CSeq().SeqNo, Instance: c.instance, UserAgent: userAgent(r),
+		Account: account, Contact: strings.Clone(c.uri), Transport: q.flow.Transport, Source: q.flow.Remote, Local: q.flow.Local,
+		CallID: strings.Clone(callID), CSeq: cseq, Instance: strings.Clone(c.instance), UserAgent: cleaned(agent, 120),
 		Expires: e.now().Add(time.Duration(granted) * time.Second),
 	}
 	old, result := e.location.put(b)
-	e.gate.trust(r.Flow)
+	e.gate.trust(q.flow)
 	switch result {
 	case outdated:
-		e.outOfOrder(r)
+		q.outOfOrder()
 		return
 	case created:
 		e.tell(story.Registered, story.In, b, int64(granted))
@@ -104,7 +152,7 @@ func (e *Endpoint) bind(r *Request, account mac.Account, contacts []contact) {
 	}
 	// Said before the answer, so that whoever waits for it finds it done.
 	e.registered(account, b.Source.Addr())
-	e.listBinding(r, account, outbound(r, c)...)
+	q.list(account, q.outbound(c)...)
 	if result == created || result == updated && old.CallID != b.CallID {
 		e.mail.forget(account)
 	}
@@ -118,20 +166,17 @@ const flowTimer = 25
 // requests come over the flow that it registered over, which it keeps alive by
 // CRLF or STUN. Nothing stands between the phone and us, so there is no Path.
 // There is one binding per account, whatever reg-id it has.
-func outbound(r *Request, c contact) []sip.Header {
-	if c.instance == "" || c.regID == "" || !offers(r, "outbound") {
+func (q *registering) outbound(c contact) []field {
+	if c.instance == "" || c.regID == "" || !q.offers("outbound") {
 		return nil
 	}
-	return []sip.Header{
-		sip.NewHeader("Require", "outbound"), sip.NewHeader("Supported", "outbound"),
-		sip.NewHeader("Flow-Timer", strconv.Itoa(flowTimer)),
-	}
+	return []field{{"require", "outbound"}, {"supported", "outbound"}, {"flow-timer", strconv.Itoa(flowTimer)}}
 }
 
-// offers says whether a request lists an extension in Supported.
-func offers(r *Request, tag string) bool {
-	for _, h := range r.GetHeaders("supported") {
-		for one := range strings.SplitSeq(h.Value(), ",") {
+// offers says whether the request lists an extension in Supported.
+func (q *registering) offers(tag string) bool {
+	for value := range q.m.all("supported") {
+		for one := range strings.SplitSeq(value, ",") {
 			if strings.EqualFold(strings.TrimSpace(one), tag) {
 				return true
 			}
@@ -140,82 +185,87 @@ func offers(r *Request, tag string) bool {
 	return false
 }
 
-// unregister removes the binding whatever its contact is.
-func (e *Endpoint) unregister(r *Request, account mac.Account, uri string) {
-	if !e.unbind(r, account, uri) {
-		e.outOfOrder(r)
-		return
-	}
-	e.listBinding(r, account)
-}
-
 // unbind removes the binding of an account if it is this contact, or any if
-// uri is empty. It is false if the request is older than the binding.
-func (e *Endpoint) unbind(r *Request, account mac.Account, uri string) bool {
-	b, result := e.location.remove(account, uri, r.CallID().Value(), r.CSeq().SeqNo)
-	if result == removed {
-		e.tell(story.Unregistered, story.In, b, 0)
+// uri is empty. A request that is older than the binding is answered, and it is
+// false then.
+func (q *registering) unbind(account mac.Account, uri string) bool {
+	callID, cseq := q.order()
+	b, result := q.e.location.remove(account, uri, callID, cseq)
+	switch result {
+	case removed:
+		q.e.tell(story.Unregistered, story.In, b, 0)
+	case outdated:
+		q.outOfOrder()
+		return false
 	}
-	return result != outdated
+	return true
 }
 
 // outOfOrder is of §10.3 step 7: the update fails, and nothing has changed.
-func (e *Endpoint) outOfOrder(r *Request) {
-	e.answer(r, sip.StatusInternalServerError, "Out Of Order")
+func (q *registering) outOfOrder() {
+	q.answer(sip.StatusInternalServerError, "Out Of Order")
 }
 
-// listBinding answers 200 with the binding that holds (§10.3 step 8).
-func (e *Endpoint) listBinding(r *Request, account mac.Account, more ...sip.Header) {
-	now := e.now()
-	headers := []sip.Header{sip.NewHeader("Date", now.UTC().Format(httpDate))}
-	if b, ok := e.location.Binding(account); ok {
+// list answers 200 with the binding that holds (§10.3 step 8).
+func (q *registering) list(account mac.Account, more ...field) {
+	now := q.e.now()
+	headers := append(make([]field, 0, 8), field{"date", now.UTC().Format(httpDate)})
+	if b, ok := q.e.location.Binding(account); ok {
 		left := int64((b.Expires.Sub(now) + time.Second - 1) / time.Second)
 		value := "<" + b.Contact + ">;expires=" + strconv.FormatInt(left, 10)
 		if b.Instance != "" {
 			value += ";+sip.instance=" + b.Instance
 		}
-		headers = append(headers, sip.NewHeader("Contact", value))
+		headers = append(headers, field{"contact", value})
 	}
-	e.answer(r, sip.StatusOK, "OK", append(headers, more...)...)
+	q.answer(sip.StatusOK, "OK", append(headers, more...)...)
 }
 
-// contactsOf reads the contacts of a REGISTER with their expiry (§10.2.1.1).
-// star is Contact: *, which asks to remove everything.
-func (e *Endpoint) contactsOf(r *Request) (contacts []contact, star bool, f *fault) {
-	fallback := uint32(e.cfg.Expires / time.Second)
-	expires, given := headerValue(r, "expires")
-	if v, ok := parseNumber(expires, 1<<32-1); given && ok {
+// contacts reads the contacts with their expiry (§10.2.1.1). star is
+// Contact: *, which asks to remove everything.
+func (q *registering) contacts() (contacts []contact, star bool, f *fault) {
+	fallback := uint32(q.e.cfg.Expires / time.Second)
+	expires, given := q.m.get("expires")
+	if v, ok := parseNumber(expires, 1<<32-1); given > 0 && ok {
 		fallback = uint32(v)
 	}
-	for _, h := range r.GetHeaders("contact") {
-		value := h.Value()
-		a, ok := parseAddress(value)
-		switch scheme := uriScheme(a.uri); {
-		case value == "*" || strings.HasSuffix(value, "<*>") || strings.HasSuffix(value, ":*"):
+	for value := range q.m.all("contact") {
+		if value == "*" {
 			star = true
 			continue
-		case !ok || scheme != "sip" && scheme != "sips":
-			return nil, false, badRequest("Contact that is no SIP URI")
 		}
-		c := contact{uri: a.uri, expires: fallback, q: 1000}
-		if v, ok := a.param("expires"); ok {
-			n, _ := parseNumber(v, 1<<32-1) // judged before
-			c.expires = uint32(n)
-		}
-		if v, ok := a.param("q"); ok {
-			if q, err := strconv.ParseFloat(v, 32); err == nil && q >= 0 && q <= 1 {
-				c.q = int(q * 1000)
+		for rest, more := value, true; more; {
+			var one string
+			one, rest, more = cutUnquoted(rest, ',')
+			a, ok := parseAddress(one)
+			if scheme := uriScheme(a.uri); !ok || scheme != "sip" && scheme != "sips" {
+				return nil, false, badRequest("Contact that is no SIP URI")
 			}
+			contacts = append(contacts, a.contact(fallback))
 		}
-		c.instance, _ = a.param("+sip.instance")
-		c.regID, _ = a.param("reg-id")
-		contacts = append(contacts, c)
 	}
 	// §10.3 step 6: the star stands alone, and only to remove.
-	if star && (len(contacts) > 0 || !given || fallback != 0) {
+	if star && (len(contacts) > 0 || given == 0 || fallback != 0) {
 		return nil, false, badRequest("Contact * without Expires 0, or not alone")
 	}
 	return contacts, star, nil
+}
+
+// contact reads the parameters of a contact; expires holds where it names none.
+func (a *address) contact(expires uint32) contact {
+	c := contact{uri: a.uri, expires: expires, q: 1000}
+	if v, ok := a.param("expires"); ok {
+		n, _ := parseNumber(v, 1<<32-1) // judged before
+		c.expires = uint32(n)
+	}
+	if v, ok := a.param("q"); ok {
+		if q, err := strconv.ParseFloat(v, 32); err == nil && q >= 0 && q <= 1 {
+			c.q = int(q * 1000)
+		}
+	}
+	c.instance, _ = a.param("+sip.instance")
+	c.regID, _ = a.param("reg-id")
+	return c
 }
 
 // sameContact compares two contacts as far as RFC 3261 §19.1.4 matters
@@ -251,16 +301,6 @@ func cleaned(s string, limit int) string {
 		return c
 	}, strings.ToValidUTF8(s, "?")))
 	return string(out[:min(limit, len(out))])
-}
-
-func sipHeaders(fields []field) []sip.Header {
-	return slices.Collect(func(yield func(sip.Header) bool) {
-		for _, f := range fields {
-			if !yield(sip.NewHeader(wireName(f.name), f.value)) {
-				return
-			}
-		}
-	})
 }
 
 // flowLost is called when a connection has ended.

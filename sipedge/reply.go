@@ -14,7 +14,7 @@ const usualReply = 768
 // read of it, and says where it goes (RFC 3261 §18.2.2, RFC 3581 §4). It is
 // nil if nothing is to be answered: to a response, to an ACK, or without a Via.
 // No transaction is made, so the same request gives the same answer (§8.2.7).
-func (m *message) reply(f *fault, flow Flow, secret []byte) (to netip.AddrPort, b []byte) {
+func (m *message) reply(f *fault, flow Flow, key *keyed) (to netip.AddrPort, b []byte) {
 	if f.status == 0 || m.status != 0 || m.method == "ACK" || m.method == "" {
 		return to, nil
 	}
@@ -49,7 +49,7 @@ func (m *message) reply(f *fault, flow Flow, secret []byte) (to netip.AddrPort, 
 			continue
 		}
 		if name == "to" && !strings.Contains(strings.ToLower(value), ";tag=") {
-			value += ";tag=" + makeTag(secret, callID, values[0])
+			value += ";tag=" + makeTag(key, callID, values[0])
 		}
 		line(wireName(name), ": ", value)
 	}

@@ -87,7 +87,7 @@ func (r *Request) Respond(status int, reason string, headers ...sip.Header) erro
 func (d *dispatcher) wrap(req *sip.Request, tx sip.ServerTransaction) *Request {
 	r := &Request{Request: req, Tx: tx, Flow: flowOf(req, tx), acked: func() {}}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
-	r.tag = toTag(req, d.secret)
+	r.tag = toTag(req, d.tags)
 	if tx == nil {
 		return r
 	}

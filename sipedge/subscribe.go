@@ -119,7 +119,7 @@ func (e *Endpoint) resubscribe(r *Request, id Identity, kind string, expires tim
 		return
 	case r.CSeq().SeqNo < s.peerCSeq:
 		v.mu.Unlock()
-		e.outOfOrder(r)
+		e.answer(r, sip.StatusInternalServerError, "Out Of Order")
 		return
 	}
 	s.retarget(r)

@@ -154,7 +154,7 @@ func (c *flowConn) over(err error) {
 func (u *TLSUplink) admit(c *flowConn, m *message, f *fault, raw []byte) []byte {
 	if f = f.or(judge(m, c.flow)); f != nil {
 		u.log.Debug("bad message", "status", f.status, "err", f.detail)
-		if _, reply := m.reply(f, c.flow, u.dispatch.secret); reply != nil {
+		if _, reply := m.reply(f, c.flow, u.dispatch.tags); reply != nil {
 			if _, err := c.Write(reply); err != nil {
 				u.log.Debug("answer", "err", err)
 			}
@@ -165,7 +165,7 @@ func (u *TLSUplink) admit(c *flowConn, m *message, f *fault, raw []byte) []byte 
 		raw = m.write()
 	}
 	if m.status == 0 && !u.dispatch.note(m) {
-		if _, reply := m.reply(errMerged, c.flow, u.dispatch.secret); reply != nil {
+		if _, reply := m.reply(errMerged, c.flow, u.dispatch.tags); reply != nil {
 			if _, err := c.Write(reply); err != nil {
 				u.log.Debug("answer", "err", err)
 			}

@@ -160,7 +160,7 @@ func FuzzJudge(f *testing.F) {
 		if fault != nil {
 			// The answer repeats headers of the request, also unreadable ones;
 			// but it is one message, and its status is ours.
-			if _, reply := m.reply(fault, flow, []byte("k")); reply != nil {
+			if _, reply := m.reply(fault, flow, newKeyed([]byte("k"))); reply != nil {
 				r, again := scan(reply, nil)
 				if headEnd(reply) != len(reply) || again != nil || r.status != fault.status {
 					t.Errorf("answer %q: %+v", reply, again)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // via is one value of the Via header (RFC 3261 §20.42).
@@ -33,18 +34,26 @@ func parseVia(s string) (v via, ok bool) {
 	if i := strings.IndexByte(s, ';'); i >= 0 {
 		rest, params = s[:i], s[i+1:]
 	}
-	parts := strings.SplitN(rest, "/", 3)
-	if len(parts) != 3 {
+	name, rest, _ := strings.Cut(rest, "/")
+	version, rest, found := strings.Cut(rest, "/")
+	if !found {
 		return v, false
 	}
-	v.protocol = strings.TrimSpace(parts[0]) + "/" + strings.TrimSpace(parts[1])
-	last := strings.Fields(parts[2])
-	if len(last) < 2 {
+	if name, version = strings.TrimSpace(name), strings.TrimSpace(version); name == "SIP" && version == "2.0" {
+		v.protocol = "SIP/2.0"
+	} else {
+		v.protocol = name + "/" + version
+	}
+	rest = strings.TrimSpace(rest)
+	i := strings.IndexFunc(rest, unicode.IsSpace)
+	if i < 0 {
 		return v, false
 	}
-	v.transport = last[0]
-	// "host : port" may have white space around the colon.
-	if v.host, v.port, ok = splitHostPort(strings.Join(last[1:], "")); !ok || !isToken(v.transport) {
+	v.transport, rest = rest[:i], strings.TrimSpace(rest[i:])
+	if strings.ContainsFunc(rest, unicode.IsSpace) { // "host : port" may have white space around the colon
+		rest = strings.Join(strings.Fields(rest), "")
+	}
+	if v.host, v.port, ok = splitHostPort(rest); !ok || !isToken(v.transport) {
 		return v, false
 	}
 	// sipgo loses its way in quoted values, which nobody puts here.
@@ -149,7 +158,17 @@ func cutUnquoted(s string, sep byte) (before, after string, found bool) {
 // String writes the value as it goes on the wire.
 func (v via) String() string {
 	var room [256]byte // most fit
-	b := append(room[:0], v.protocol...)
+	return string(v.append(room[:0]))
+}
+
+// is reports whether s is what String writes.
+func (v *via) is(s string) bool {
+	var room [256]byte
+	return string(v.append(room[:0])) == s
+}
+
+func (v *via) append(b []byte) []byte {
+	b = append(b, v.protocol...)
 	b = append(b, '/')
 	b = append(b, v.transport...)
 	b = append(b, ' ')
@@ -169,5 +188,5 @@ func (v via) String() string {
 			b = append(append(b, '='), p.value...)
 		}
 	}
-	return string(b)
+	return b
 }
