@@ -12,11 +12,11 @@ import (
 var room []byte
 
 // TuneCollector gives the garbage collector of the process room, unless the
-// environment sets GOGC. A loaded box keeps up to 48 MiB more, and collects less
+// environment sets GOGC. A loaded box keeps up to 64 MiB more, and what its unit allows beyond that, and collects less
 // often: at 500 calls/s the collector took a seventh of the processor time.
 func TuneCollector() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(400)
 		room = make([]byte, 16<<20)
 		runtime.KeepAlive(room)
 	}

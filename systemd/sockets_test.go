@@ -223,8 +223,8 @@ func TestUnitFitsTheExample(t *testing.T) {
 		"Type":                  "notify",
 		"ExecStart":             "/usr/bin/patchbay serve --config /etc/patchbay/patchbay.toml",
 		"WatchdogSec":           "10s",
-		"MemoryHigh":            "384M",
-		"Environment":           "GOMEMLIMIT=350MiB", // below MemoryHigh; bench-box measures with it
+		"MemoryHigh":            "640M",
+		"Environment":           "GOMEMLIMIT=560MiB", // below MemoryHigh; bench-box measures with it
 		"StateDirectory":        "patchbay",
 		"CapabilityBoundingSet": "CAP_NET_BIND_SERVICE CAP_NET_RAW",
 		"AmbientCapabilities":   "CAP_NET_BIND_SERVICE CAP_NET_RAW",

@@ -44,8 +44,8 @@ const (
 	barBox = 2000.0
 	// What the unit of systemd allows: how far the collector lets the heap grow
 	// (GOMEMLIMIT), and from where on the kernel slows the box down (MemoryHigh).
-	boxLimit  = "350MiB"
-	boxMemory = 384 << 20
+	boxLimit  = "560MiB"
+	boxMemory = 640 << 20
 )
 
 func boxMAC(n int) mac.Addr { return mac.Addr{0x00, 0x15, 0x65, 0x77, byte(n >> 8), byte(n)} }
