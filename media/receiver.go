@@ -108,7 +108,8 @@ func (r *receiver) setFormat(pt uint8, c Codec) {
 var staticFormats = func() (t struct {
 	of    [128]uint8
 	kinds []format
-}) {
+},
+) {
 	r := receiver{kinds: make([]format, 1)}
 	for pt, c := range static {
 		if c.Name != "" {

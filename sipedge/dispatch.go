@@ -61,9 +61,9 @@ type inviteState struct {
 // tries), so the order is taken where the bytes are read, by arrive, and
 // restored where the handlers start, by serve.
 type dispatcher struct {
-	log    *slog.Logger
-	now    func() time.Time
-	tags   *keyed // makes tags that are the same for a retransmission
+	log  *slog.Logger
+	now  func() time.Time
+	tags *keyed // makes tags that are the same for a retransmission
 
 	handlers map[sip.RequestMethod]Handler // complete before the first message
 	other    Handler
