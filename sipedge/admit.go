@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/emiago/sipgo/sip"
+
 	"patchbay/appliance/story"
 )
 
@@ -63,6 +65,9 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 		e.register(m, flow)
 		return nil
 	}
+	if m.method == "INVITE" && e.unproven(m, flow) || m.method == "ACK" && e.answeredAtOnce(m, flow) {
+		return nil
+	}
 	if m.odd {
 		raw = m.write()
 	}
@@ -71,6 +76,40 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 		return nil
 	}
 	return raw
+}
+
+// unproven challenges an INVITE that has to prove who sent it and does not try to.
+// That needs no transaction (RFC 3261 §8.2.7, §26.3.2.4): it is every other INVITE
+// of a phone, and whoever floods the box with them fills no memory.
+func (e *Endpoint) unproven(m *message, flow Flow) bool {
+	if e.asks == nil || m.inDialog() {
+		return false
+	}
+	if _, given := e.credentialsOf(m.all("proxy-authorization")); given {
+		return false
+	}
+	var to sip.Uri
+	if sip.ParseUri(m.uri, &to) != nil || !e.asks(flow, to) {
+		return false
+	}
+	agent, _ := m.get("user-agent")
+	f := &fault{
+		status: sip.StatusProxyAuthRequired, reason: "Proxy Authentication Required",
+		headers: []field{{"proxy-authenticate", e.challengeFor(agent, flow, false)}},
+	}
+	if to, reply := m.reply(f, flow, e.dispatch.tags); reply != nil {
+		e.writeRaw(reply, flow, to)
+	}
+	return true
+}
+
+// answeredAtOnce reports whether an ACK is that of an answer without a
+// transaction: the tag of such an answer is made of what its ACK repeats.
+func (e *Endpoint) answeredAtOnce(m *message, flow Flow) bool {
+	value, _ := m.get("to")
+	to, _ := parseAddress(value)
+	tag, ok := to.param("tag")
+	return ok && tag == m.replyTag(flow, e.dispatch.tags)
 }
 
 // errMerged answers a copy of a request that came on another path.

@@ -91,6 +91,11 @@ func (in *inbound) finish(e *StatusError) {
 		if e != nil && in.r.Method != sip.ACK {
 			in.leg.s.refuse(in.r, e)
 		}
+		if in.r.Method == sip.BYE {
+			// The same again is answered again, by what remains of the leg; a
+			// transaction kept for it would cost 5 KB for 32 s.
+			in.r.Tx.Terminate()
+		}
 		close(in.done)
 	})
 }

@@ -80,9 +80,10 @@ type CallBackStore interface {
 	PutCallBack(CallBack)
 }
 
-// isEmergency says whether an INVITE calls for help: then nothing is asked.
-func (s *Server) isEmergency(r *Request) bool {
-	return s.router.plan.Read(dialledUser(r.Recipient)).Emergency
+// isEmergency says whether who calls an address calls for help: then nothing is
+// asked.
+func (s *Server) isEmergency(to sip.Uri) bool {
+	return s.router.plan.Read(dialledUser(to)).Emergency
 }
 
 // Identify says which account a request comes from, as well as can be told

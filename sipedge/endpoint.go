@@ -68,6 +68,9 @@ type Endpoint struct {
 	lamps    *busyLamps
 	mail     *mailboxes
 	decoy    string
+	// asks says whether who sends an INVITE to an address has to prove who it is;
+	// nil: nobody takes calls. Complete before the first message.
+	asks func(from Flow, to sip.Uri) bool
 
 	packets []*packetListener
 	streams []*streamListener

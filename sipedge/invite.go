@@ -21,7 +21,7 @@ func (s *Server) invite(r *Request, gateway bool) {
 	if !gateway {
 		switch ok := true; {
 		case s.trunk.serves(r.Flow), s.isBot(r.Flow):
-		case s.isEmergency(r):
+		case s.isEmergency(r.Recipient):
 			// One who calls for help is not asked for a password.
 			id = s.ep.Identify(r)
 		default:
@@ -41,6 +41,11 @@ func (s *Server) invite(r *Request, gateway bool) {
 		c.log.Debug("answer", "err", err)
 	}
 	c.run()
+}
+
+// asks says whether who sends an INVITE has to prove who it is.
+func (s *Server) asks(from Flow, to sip.Uri) bool {
+	return !s.trunk.serves(from) && !s.isBot(from) && !s.isEmergency(to)
 }
 
 // unacceptable judges what is the same for all callers.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,6 +226,51 @@ func TestChallengeOfCalls(t *testing.T) {
 	if id := <-got; id.Account != account(2) {
 		t.Errorf("authenticated %v", id.Account)
 	}
+}
+
+// TestChallengeAtOnce: an INVITE that proves nothing leaves nothing behind, nor
+// does its ACK, but for one that nobody is asked for.
+func TestChallengeAtOnce(t *testing.T) {
+	transports(t, func(t *testing.T, network string) {
+		var acks atomic.Int32
+		e := newSite().start(t, func(e *Endpoint) {
+			e.asks = func(_ Flow, to sip.Uri) bool { return to.User != "112" }
+			e.Handle(sip.INVITE, func(r *Request) { _ = r.Respond(486, "Busy Here") })
+			e.Handle(sip.ACK, func(*Request) { acks.Add(1) })
+		})
+		p := dialPeer(t, network, e)
+		p.register(1, 1, "not-a-stranger")
+		const calls = 50
+		for i := range calls {
+			invite := p.request("INVITE", "sip:100@patchbay", "u", fmt.Sprint("call", i), 1)
+			p.send(invite)
+			first := p.want(407)
+			p.send(invite) // the answer got lost
+			again := p.want(407)
+			if to := header(first, "To"); to != header(again, "To") || !strings.Contains(to, ";tag=") {
+				t.Fatalf("To: %s, then %s", to, header(again, "To"))
+			}
+			p.send(ackOf(invite, first))
+		}
+		p.send(p.request("OPTIONS", "sip:100@patchbay", "u", "last", 1)) // all before was read
+		p.want(200)
+		lanes := func() int {
+			e.dispatch.mu.Lock()
+			defer e.dispatch.mu.Unlock()
+			return len(e.dispatch.lanes)
+		}
+		for end := time.Now().Add(patience); lanes() > 0; time.Sleep(time.Millisecond) { // that of OPTIONS ends by itself
+			if time.Now().After(end) {
+				t.Fatalf("%d of %d calls are remembered", lanes(), calls)
+			}
+		}
+		if n := acks.Load(); n != 0 {
+			t.Errorf("%d ACKs were served", n)
+		}
+		help := p.request("INVITE", "sip:112@patchbay", "u", "help", 1)
+		p.send(help)
+		p.send(ackOf(help, p.want(486)))
+	})
 }
 
 // ackOf makes the ACK of a refused INVITE (RFC 3261 §17.1.1.3).

@@ -18,17 +18,9 @@ func (m *message) reply(f *fault, flow Flow, key *keyed) (to netip.AddrPort, b [
 	if f.status == 0 || m.status != 0 || m.method == "ACK" || m.method == "" {
 		return to, nil
 	}
-	values := m.vias()
-	if len(values) == 0 || len(values) > maxHeaders {
+	to, values := m.replyVias(flow)
+	if values == nil {
 		return to, nil
-	}
-	top, ok := parseVia(values[0])
-	if !ok {
-		// Its branch can't be found either; echo it and use the source.
-		to = flow.Remote
-	} else {
-		to = top.replyTo(flow.Remote)
-		values[0] = top.stamped(flow.Remote)
 	}
 	var out bytes.Buffer
 	out.Grow(usualReply)
@@ -42,14 +34,13 @@ func (m *message) reply(f *fault, flow Flow, key *keyed) (to netip.AddrPort, b [
 	for _, v := range values {
 		line("Via: ", v)
 	}
-	callID, _ := m.get("call-id")
 	for _, name := range [...]string{"from", "to", "call-id", "cseq"} {
 		value, n := m.get(name)
 		if n == 0 {
 			continue
 		}
 		if name == "to" && !strings.Contains(strings.ToLower(value), ";tag=") {
-			value += ";tag=" + makeTag(key, callID, values[0])
+			value += ";tag=" + m.replyTagFor(values[0], key)
 		}
 		line(wireName(name), ": ", value)
 	}
@@ -59,6 +50,37 @@ func (m *message) reply(f *fault, flow Flow, key *keyed) (to netip.AddrPort, b [
 	line("Content-Length: 0")
 	line()
 	return to, out.Bytes()
+}
+
+// replyVias are the Vias of an answer and where it goes; nil if there is none or
+// too many.
+func (m *message) replyVias(flow Flow) (to netip.AddrPort, values []string) {
+	values = m.vias()
+	if len(values) == 0 || len(values) > maxHeaders {
+		return to, nil
+	}
+	top, ok := parseVia(values[0])
+	if !ok {
+		// Its branch can't be found either; echo it and use the source.
+		return flow.Remote, values
+	}
+	values[0] = top.stamped(flow.Remote)
+	return top.replyTo(flow.Remote), values
+}
+
+// replyTag is the tag of an answer that [message.reply] makes; empty if it makes
+// none.
+func (m *message) replyTag(flow Flow, key *keyed) string {
+	_, values := m.replyVias(flow)
+	if values == nil {
+		return ""
+	}
+	return m.replyTagFor(values[0], key)
+}
+
+func (m *message) replyTagFor(via string, key *keyed) string {
+	callID, _ := m.get("call-id")
+	return makeTag(key, callID, via)
 }
 
 // replyTo is where an answer to a request from source goes over UDP.

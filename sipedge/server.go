@@ -187,6 +187,7 @@ func (s *Server) languageOf(a mac.Account) string {
 // handle registers the handlers of both sides.
 func (s *Server) handle() {
 	s.ep.Handle(sip.PUBLISH, s.publish)
+	s.ep.asks = s.asks
 	if s.uplink != nil {
 		s.uplink.Handle("NOTIFY", s.gatewayNotify)
 	}
