@@ -262,6 +262,9 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	defer d.running.Done()
+	if req.Method == sip.INVITE {
+		deepen()
+	}
 	r := d.wrap(req, tx)
 	defer r.cancel(context.Canceled)
 	callID, branch, cseq := requestIDs(req)
@@ -294,6 +297,18 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 		handle(r)
 	}
 }
+
+// deepen makes the stack of a goroutine as deep as a call will need it. It would
+// get there by being doubled three times, each with a walk through all frames.
+//
+//go:noinline
+func deepen() {
+	var room [12 << 10]byte
+	deepened(&room)
+}
+
+//go:noinline
+func deepened(*[12 << 10]byte) {}
 
 // passAcks serves the ACK of a 2xx answer that carries the branch of its
 // INVITE. It has to have its own (RFC 3261 §13.2.2.4), but where it does not,
