@@ -18,12 +18,13 @@ func (s *Server) invite(r *Request, gateway bool) {
 		return
 	}
 	var id Identity
+	help := false
 	if !gateway {
 		switch ok := true; {
 		case s.trunk.serves(r.Flow), s.isBot(r.Flow):
 		case s.isEmergency(r.Recipient):
 			// One who calls for help is not asked for a password.
-			id = s.ep.Identify(r)
+			id, help = s.ep.Identify(r), true
 		default:
 			if id, ok = s.ep.Authenticate(r); !ok {
 				return
@@ -35,11 +36,14 @@ func (s *Server) invite(r *Request, gateway bool) {
 		s.refuse(r, errStopping)
 		return
 	}
-	// 100 at once: it ends the retransmissions, and lets the next request of
-	// this Call-ID start.
-	if err := r.Respond(sip.StatusTrying, "Trying"); err != nil {
-		c.log.Debug("answer", "err", err)
+	// Most phones ring within some milliseconds. Where nothing was said for 200 ms,
+	// sipgo says 100 (RFC 3261 §17.2.1); one who calls for help hears it at once.
+	if help {
+		if err := r.Respond(sip.StatusTrying, "Trying"); err != nil {
+			c.log.Debug("answer", "err", err)
+		}
 	}
+	r.Release()
 	c.run()
 }
 

@@ -210,27 +210,31 @@ func objects(t *testing.T, all []rtpResult) {
 }
 
 // added compares p99.9 with that of the direct way in the same round. Rounds
-// with other work on the machine are not counted.
+// with other work on the machine are not counted. It makes latency longer only: so
+// where there was other work in all of them, the worst of all has to be good.
 func added(t *testing.T, what string, relay, direct, other []rtpResult) {
-	var more []float64
+	var calmly, all []float64
 	for i, r := range relay {
-		calm := r.calm() && direct[i].calm()
-		note := ""
-		if !calm {
-			note = ", disturbed: not counted"
+		more, note := r.P999-direct[i].P999, ""
+		all = append(all, more)
+		if r.calm() && direct[i].calm() {
+			calmly = append(calmly, more)
 		} else {
-			more = append(more, r.P999-direct[i].P999)
+			note = ", disturbed"
 		}
 		fmt.Printf("  p99.9 %s, round %d: patchbay %.0f µs, direct %.0f µs, added %.0f µs; rtpengine %.0f µs (foreign %.0f %%, %.0f %%, waiting %.1f, %.1f)%s\n",
-			what, i+1, r.P999, direct[i].P999, r.P999-direct[i].P999, other[i].P999, 100*r.Foreign, 100*direct[i].Foreign, r.Waiting, direct[i].Waiting, note)
+			what, i+1, r.P999, direct[i].P999, more, other[i].P999, 100*r.Foreign, 100*direct[i].Foreign, r.Waiting, direct[i].Waiting, note)
 	}
-	if len(more) == 0 {
-		t.Errorf("latency %s: all %d rounds were disturbed by other work on the machine; none counts", what, len(relay))
+	if len(calmly) == 0 {
+		fmt.Printf("added p99.9, %s: %s µs, all %d rounds disturbed: the worst is judged, bar %.0f\n", what, spread(all), len(all), barAdded)
+		if worst := slices.Max(all); worst >= barAdded {
+			t.Errorf("latency %s: p99.9 is up to %.0f µs above the direct way, the bar is %.0f, and all %d rounds were disturbed by other work on the machine", what, worst, barAdded, len(all))
+		}
 		return
 	}
-	fmt.Printf("added p99.9, %s: %s µs over %d of %d rounds, bar %.0f\n", what, spread(more), len(more), len(relay), barAdded)
-	if median(more) >= barAdded {
-		t.Errorf("latency %s: p99.9 is %.0f µs above the direct way, the bar is %.0f", what, median(more), barAdded)
+	fmt.Printf("added p99.9, %s: %s µs over %d of %d rounds, bar %.0f\n", what, spread(calmly), len(calmly), len(relay), barAdded)
+	if median(calmly) >= barAdded {
+		t.Errorf("latency %s: p99.9 is %.0f µs above the direct way, the bar is %.0f", what, median(calmly), barAdded)
 	}
 }
 
