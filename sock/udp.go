@@ -226,7 +226,11 @@ func (r *receiver) hurry() {
 	if r.armed {
 		return // to move what is under way would cost a walk through all timers
 	}
-	if r.gap < hurryGap && !r.last.IsZero() {
+	limit := hurryGap
+	if r.hurried {
+		limit *= 2 // to begin anew moves what is armed
+	}
+	if r.gap < limit && !r.last.IsZero() {
 		now := time.Now()
 		if at := now.Add(hurryAgain); now.Sub(r.last) < hurryLast && (r.user.IsZero() || at.Before(r.user)) {
 			r.hurried, r.armed = true, true
