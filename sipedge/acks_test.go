@@ -60,3 +60,35 @@ func TestAcksEndWithTheWait(t *testing.T) {
 		t.Errorf("it took %v: the transactions ended it", d)
 	}
 }
+
+// An INVITE that comes again after its ACK, a datagram that took its time, is no
+// second call: the transaction is over by then.
+func TestInviteAfterItsAck(t *testing.T) {
+	rig, out, in := localCall(t, "udp")
+	one, two := out.a, in.a
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // until the ACK was taken
+		rig.ep.dispatch.mu.Lock()
+		confirmed := false
+		for _, l := range rig.ep.dispatch.lanes {
+			for _, inv := range l.invites {
+				confirmed = confirmed || inv.confirmed
+			}
+		}
+		rig.ep.dispatch.mu.Unlock()
+		if confirmed {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the ACK was not taken")
+		}
+	}
+	for range 3 {
+		one.send(out.invite)
+	}
+	out.hangUp() // it is read after them
+	two.send(two.reply(two.request(sip.BYE), 200, "OK", "", ""))
+	rig.ended(1)
+	if began := rig.server.began; began != 1 {
+		t.Errorf("%d calls began", began)
+	}
+}

@@ -71,8 +71,14 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 	if m.odd {
 		raw = m.write()
 	}
-	if m.status == 0 && !e.dispatch.note(m) {
+	if m.status != 0 {
+		return raw
+	}
+	switch e.dispatch.note(m) {
+	case looped:
 		e.refuse(m, errMerged, flow)
+		return nil
+	case repeated:
 		return nil
 	}
 	return raw
@@ -115,10 +121,9 @@ func (e *Endpoint) answeredAtOnce(m *message, flow Flow) bool {
 // errMerged answers a copy of a request that came on another path.
 var errMerged = &fault{status: 482, reason: "Loop Detected", detail: "the same INVITE came on two ways"}
 
-// note notes a judged request in the order of arrival. It is false for a copy
-// of an INVITE that is under way. One that goes to another line is no copy:
-// a proxy that forks to two lines of this site sends two.
-func (d *dispatcher) note(m *message) bool {
+// note notes a judged request in the order of arrival. An INVITE that goes to
+// another line is no copy: a proxy that forks to two lines of this site sends two.
+func (d *dispatcher) note(m *message) arrival {
 	callID, _ := m.get("call-id")
 	cseq, _ := m.get("cseq")
 	number, _, _ := strings.Cut(cseq, " ")

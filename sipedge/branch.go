@@ -88,7 +88,7 @@ func (b *branch) send(req *sip.Request) error {
 	if b.leg.extra != nil { // of a try that the gateway challenged
 		b.leg.extra.over(b.leg.remains())
 	}
-	b.leg.extra = &extraAnswers{leg: b.leg, invite: req}
+	b.leg.extra = &extraAnswers{leg: b.leg, target: req.Recipient, cseq: req.CSeq().SeqNo}
 	tx.OnRetransmission(b.leg.extra.take)
 	patience := b.patience()
 	b.c.s.loose.Go(func() { b.read(tx, req, patience) })
@@ -142,6 +142,11 @@ func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request, patience ti
 				b.late(invite, res)
 			}
 			if !res.IsProvisional() {
+				if res.IsSuccess() && !b.leg.gateway && !b.leg.trunk {
+					// What else comes for 32 s goes to the leg, see [Server.lateAnswer]; a
+					// transaction kept for it would cost 6 KB.
+					tx.Terminate()
+				}
 				return
 			}
 			cancel()
@@ -193,7 +198,7 @@ func (b *branch) tell(a branchAnswer) bool {
 // acknowledged and ended at once (RFC 3261 §16.7 step 5 leaves it to us).
 func (b *branch) late(invite *sip.Request, res *sip.Response) {
 	if res.IsSuccess() {
-		b.c.s.endForked(b.leg, invite, res)
+		b.c.s.endForked(b.leg, invite.Recipient, invite.CSeq().SeqNo, res)
 	}
 }
 
@@ -233,7 +238,8 @@ func (b *branch) cancel(invite *sip.Request) {
 // gateway, which is ended (RFC 3261 §13.2.2.4). They may come for 32 s, whatever
 // becomes of the call.
 type extraAnswers struct {
-	invite *sip.Request
+	target sip.Uri // of the INVITE
+	cseq   uint32
 
 	mu    sync.Mutex
 	leg   *leg
@@ -269,24 +275,25 @@ func (x *extraAnswers) take(res *sip.Response) {
 	}
 	if !x.ended[tag] && len(x.ended) < 16 {
 		x.ended[tag] = true
-		x.leg.s.endForked(x.leg, x.invite, res)
+		x.leg.s.endForked(x.leg, x.target, x.cseq, res)
 	}
 }
 
 // endForked acknowledges a 2xx that belongs to no call and hangs up.
-func (s *Server) endForked(like *leg, invite *sip.Request, res *sip.Response) {
-	l := like.fork(invite, res)
-	l.cseq = invite.CSeq().SeqNo
-	if err := l.acknowledge(invite.CSeq().SeqNo, nil); err != nil {
+func (s *Server) endForked(like *leg, target sip.Uri, cseq uint32, res *sip.Response) {
+	l := like.fork(target, res)
+	l.cseq = cseq
+	if err := l.acknowledge(cseq, nil); err != nil {
 		s.log.Debug("end a late answer", "err", err)
 	}
 	s.bye(l)
 }
 
-// fork is the dialog that an answer of another peer than that of the leg made.
-func (l *leg) fork(invite *sip.Request, res *sip.Response) *leg {
+// fork is the dialog that an answer of another peer than that of the leg made, to
+// an INVITE that went to target.
+func (l *leg) fork(target sip.Uri, res *sip.Response) *leg {
 	f := l.remains()
-	f.ack, f.ended, f.target = nil, false, *invite.Recipient.Clone()
+	f.ack, f.extra, f.ended, f.target = nil, nil, false, *target.Clone()
 	f.answeredBy(res)
 	return f
 }

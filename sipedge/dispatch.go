@@ -54,7 +54,17 @@ type inviteState struct {
 	request   *Request  // set while its handler runs
 	begun     bool      // its handler runs, has run, or was not needed
 	cancelled time.Time // when a CANCEL was seen
+	confirmed bool      // the ACK of its 2xx came: its transaction is over
 }
+
+// arrival is what becomes of a request that arrived.
+type arrival uint8
+
+const (
+	expected arrival = iota // it goes on to sipgo
+	looped                  // a copy of one that is under way, on another path (RFC 3261 §8.2.2.2)
+	repeated                // an INVITE whose answer was acknowledged: nothing is to be done
+)
 
 // dispatcher orders the handlers of each Call-ID. sipgo starts a goroutine
 // per message without any order (a CANCEL overtook its INVITE in 309 of 500
@@ -87,9 +97,8 @@ func ticketKey(method, branch, cseq string) string { return method + " " + branc
 
 // arrive notes a request in the order of arrival. It is called by the reader
 // of the socket and does not block. merge names an INVITE outside of a dialog
-// beside its branch. It is false for a copy of one that is under way and came
-// on another path (RFC 3261 §8.2.2.2): that is a loop.
-func (d *dispatcher) arrive(method, callID, branch, cseq, merge string) bool {
+// beside its branch.
+func (d *dispatcher) arrive(method, callID, branch, cseq, merge string) arrival {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
@@ -99,18 +108,21 @@ func (d *dispatcher) arrive(method, callID, branch, cseq, merge string) bool {
 		d.lanes[callID] = l
 	}
 	if inv := l.invites[branch]; inv != nil {
+		if inv.confirmed && method == "INVITE" {
+			return repeated
+		}
 		// A retransmission, a CANCEL or the ACK of a refusal: sipgo's
 		// transaction takes it. A CANCEL that it takes before the handler has
 		// begun is told to nobody, so note it.
 		if method == "CANCEL" && inv.cancelled.IsZero() {
 			inv.cancelled = now
 		}
-		return true
+		return expected
 	}
 	if method == "INVITE" {
 		for _, inv := range l.invites {
 			if merge != "" && inv.merge == merge && (inv.request != nil || !inv.begun) {
-				return false
+				return looped
 			}
 		}
 		if l.invites == nil {
@@ -121,11 +133,11 @@ func (d *dispatcher) arrive(method, callID, branch, cseq, merge string) bool {
 	key := ticketKey(method, branch, cseq)
 	for _, t := range l.queue {
 		if t.key == key {
-			return true // a retransmission of what is still waiting
+			return expected // a retransmission of what is still waiting
 		}
 	}
 	l.queue = append(l.queue, &ticket{key: key, arrived: now, done: make(chan struct{})})
-	return true
+	return expected
 }
 
 // claim finds the ticket of a request and waits for its turn.
@@ -293,6 +305,11 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 	r.acked = sync.OnceFunc(func() { close(over) })
 	defer r.acked()
 	r.accepted = func() { d.passAcks(tx, over) }
+	r.confirmed = func() {
+		r.acked()
+		d.confirm(callID, branch)
+		tx.Terminate()
+	}
 	if r.ctx.Err() == nil {
 		handle(r)
 	}
@@ -309,6 +326,15 @@ func deepen() {
 
 //go:noinline
 func deepened(*[12 << 10]byte) {}
+
+// confirm notes that the 2xx to an INVITE was acknowledged.
+func (d *dispatcher) confirm(callID, branch string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.lanes[callID]; l != nil && l.invites[branch] != nil {
+		l.invites[branch].confirmed = true
+	}
+}
 
 // passAcks serves the ACK of a 2xx answer that carries the branch of its
 // INVITE. It has to have its own (RFC 3261 §13.2.2.4), but where it does not,

@@ -71,6 +71,8 @@ type Endpoint struct {
 	// asks says whether who sends an INVITE to an address has to prove who it is;
 	// nil: nobody takes calls. Complete before the first message.
 	asks func(from Flow, to sip.Uri) bool
+	// late is told of answers that belong to no transaction; may be nil.
+	late func(*sip.Response)
 
 	packets []*packetListener
 	streams []*streamListener
@@ -176,7 +178,11 @@ func (e *Endpoint) build() error {
 		sipgo.WithUserAgentTransactionLayerOptions(
 			sip.WithTransactionLayerLogger(quiet),
 			sip.WithTransactionLayerTerminateOnConnClose(),
-			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(res *sip.Response) {
+				if e.late != nil {
+					e.late(res)
+				}
+			}),
 		),
 	)
 	if err != nil {

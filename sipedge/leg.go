@@ -207,7 +207,7 @@ func (l *leg) remains() *leg {
 	r := &leg{
 		s: l.s, log: l.log, way: l.way, gateway: l.gateway, trunk: l.trunk, peer: l.peer, home: l.home, account: l.account, line: l.line,
 		callID: l.callID, localTag: l.localTag, local: l.local, remote: l.remote, contact: l.contact, ended: true,
-		remoteTag: l.remoteTag, ack: l.ack,
+		remoteTag: l.remoteTag, ack: l.ack, extra: l.extra,
 	}
 	r.owner.Store(l.s.past)
 	return r

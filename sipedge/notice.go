@@ -135,7 +135,7 @@ func (c *call) takeBack(l *leg, tx sip.ClientTransaction, invite *sip.Request) e
 	defer stop()
 	res, err := finalResponse(ctx, tx)
 	if err == nil && res.IsSuccess() {
-		c.s.endForked(l, invite, res)
+		c.s.endForked(l, invite.Recipient, invite.CSeq().SeqNo, res)
 	}
 	return err
 }

@@ -211,7 +211,7 @@ func (b *branch) acknowledgeEarly(res *sip.Response) {
 		return // the same again: our PRACK is repeated by its transaction
 	}
 	b.rseq[tag] = uint32(rseq)
-	early := b.leg.fork(b.invite, res)
+	early := b.leg.fork(b.invite.Recipient, res)
 	req := early.build(sip.PRACK, b.leg.nextCSeq())
 	req.AppendHeader(sip.NewHeader("RAck", strconv.FormatUint(rseq, 10)+" "+
 		strconv.FormatUint(uint64(b.invite.CSeq().SeqNo), 10)+" INVITE"))

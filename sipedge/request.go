@@ -41,6 +41,9 @@ type Request struct {
 	accepted func()
 	// acked ends what accepted began: the ACK is there, or nobody waits for it.
 	acked func()
+	// confirmed ends the transaction of an INVITE whose 2xx was acknowledged: kept for
+	// what may come again it would cost 6 KB for 32 s.
+	confirmed func()
 }
 
 // Context ends when the INVITE is cancelled (its cause is [ErrCancelled]),
@@ -85,7 +88,7 @@ func (r *Request) Respond(status int, reason string, headers ...sip.Header) erro
 
 // wrap makes the request that handlers see.
 func (d *dispatcher) wrap(req *sip.Request, tx sip.ServerTransaction) *Request {
-	r := &Request{Request: req, Tx: tx, Flow: flowOf(req, tx), acked: func() {}}
+	r := &Request{Request: req, Tx: tx, Flow: flowOf(req, tx), acked: func() {}, confirmed: func() {}}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.tag = toTag(req, d.tags)
 	if tx == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -187,7 +188,7 @@ func (s *Server) languageOf(a mac.Account) string {
 // handle registers the handlers of both sides.
 func (s *Server) handle() {
 	s.ep.Handle(sip.PUBLISH, s.publish)
-	s.ep.asks = s.asks
+	s.ep.asks, s.ep.late = s.asks, s.lateAnswer
 	if s.uplink != nil {
 		s.uplink.Handle("NOTIFY", s.gatewayNotify)
 	}
@@ -278,6 +279,25 @@ func (s *Server) find(r *Request, gateway bool) *leg {
 		return nil
 	}
 	return l
+}
+
+// lateAnswer takes an answer of a phone whose transaction is over: a 2xx that
+// comes again, because our ACK was lost, or of another phone behind the same
+// address (RFC 3261 §13.2.2.4).
+func (s *Server) lateAnswer(res *sip.Response) {
+	cseq, from, id := res.CSeq(), res.From(), res.CallID()
+	if !res.IsSuccess() || cseq == nil || cseq.MethodName != sip.INVITE || from == nil || id == nil {
+		return
+	}
+	tag, _ := from.Params.Get("tag")
+	s.mu.Lock()
+	l := s.dialogs[dialogKey{id.Value(), tag}]
+	s.mu.Unlock()
+	source, _ := netip.ParseAddrPort(res.Source())
+	if l == nil || l.gateway || l.trunk || l.extra == nil || l.home != unmap(source).Addr() {
+		return
+	}
+	l.extra.take(res)
 }
 
 // adopt makes a dialog findable.

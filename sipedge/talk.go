@@ -240,7 +240,7 @@ func (c *call) onAck(in *inbound) {
 		return // of a 2xx that came twice
 	}
 	l.unacked = nil
-	u.r.acked()
+	u.r.confirmed()
 	if u.in != nil {
 		u.in.finish(nil)
 	}
@@ -503,7 +503,7 @@ func (c *call) transact(l *leg, req *sip.Request, then func(*sip.Response, *sip.
 				// Its BYE is out already; the ACK ends the repetitions.
 				_ = l.acknowledge(sent.CSeq().SeqNo, nil)
 			default: // a dialog that came too late
-				c.s.endForked(l, sent, res)
+				c.s.endForked(l, sent.Recipient, sent.CSeq().SeqNo, res)
 			}
 		}
 	})

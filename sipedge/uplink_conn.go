@@ -164,12 +164,18 @@ func (u *TLSUplink) admit(c *flowConn, m *message, f *fault, raw []byte) []byte 
 	if m.odd {
 		raw = m.write()
 	}
-	if m.status == 0 && !u.dispatch.note(m) {
+	if m.status != 0 {
+		return raw
+	}
+	switch u.dispatch.note(m) {
+	case looped:
 		if _, reply := m.reply(errMerged, c.flow, u.dispatch.tags); reply != nil {
 			if _, err := c.Write(reply); err != nil {
 				u.log.Debug("answer", "err", err)
 			}
 		}
+		return nil
+	case repeated:
 		return nil
 	}
 	return raw
