@@ -20,9 +20,15 @@ import (
 type busyLamps struct {
 	e *Endpoint
 
-	mu      sync.Mutex
-	dialogs map[mac.Account]map[string]lamp // by the id of the call
-	inCall  map[string][]mac.Account        // who has a lamp in a call
+	mu     sync.Mutex
+	lit    map[mac.Account][]litLamp // mostly one
+	inCall map[string][]mac.Account  // who has a lamp in a call
+}
+
+// litLamp is the lamp of one account in one call.
+type litLamp struct {
+	call string // its id
+	lamp
 }
 
 // lamp is what one account does in one call.
@@ -45,7 +51,7 @@ type dialogName struct{ callID, local, remote string }
 func (l *leg) seenBy(tag string) dialogName { return dialogName{l.callID, tag, l.localTag} }
 
 func newBusyLamps(e *Endpoint) *busyLamps {
-	return &busyLamps{e: e, dialogs: make(map[mac.Account]map[string]lamp), inCall: make(map[string][]mac.Account)}
+	return &busyLamps{e: e, lit: make(map[mac.Account][]litLamp), inCall: make(map[string][]mac.Account)}
 }
 
 // resource implements [eventPackage]: a line of this site by its number,
@@ -72,7 +78,7 @@ func (w *busyLamps) accountsOf(t topic) []mac.Account {
 // its first answer only.
 func (w *busyLamps) named(call string, a mac.Account, d dialogName) {
 	w.mu.Lock()
-	l, lit := w.dialogs[a][call]
+	l, lit := w.of(call, a)
 	news := lit && l.state == "early" && d.local != "" && l.dialog != d
 	if news {
 		l.dialog = d
@@ -101,7 +107,7 @@ func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story
 	l.number, l.name, l.dialog = args.Number, args.Name, d
 	w.mu.Lock()
 	changed := []mac.Account{a}
-	if old, ok := w.dialogs[a][call]; ok && l.state == "confirmed" {
+	if old, ok := w.of(call, a); ok && l.state == "confirmed" {
 		l.incoming = old.incoming
 		if l.incoming {
 			changed = append(changed, w.stopOthers(call, a)...)
@@ -117,7 +123,7 @@ func (w *busyLamps) note(call string, a mac.Account, code story.Code, args story
 func (w *busyLamps) stopOthers(call string, winner mac.Account) []mac.Account {
 	var out []mac.Account
 	for _, a := range slices.Clone(w.inCall[call]) {
-		if l := w.dialogs[a][call]; a != winner && l.incoming && l.state == "early" {
+		if l, _ := w.of(call, a); a != winner && l.incoming && l.state == "early" {
 			w.set(call, a, lamp{})
 			out = append(out, a)
 		}
@@ -125,29 +131,35 @@ func (w *busyLamps) stopOthers(call string, winner mac.Account) []mac.Account {
 	return out
 }
 
+// of needs mu.
+func (w *busyLamps) of(call string, a mac.Account) (l lamp, lit bool) {
+	for i := range w.lit[a] {
+		if w.lit[a][i].call == call {
+			return w.lit[a][i].lamp, true
+		}
+	}
+	return lamp{}, false
+}
+
 // set needs mu. A lamp without a state goes out.
 func (w *busyLamps) set(call string, a mac.Account, l lamp) {
-	_, lit := w.dialogs[a][call]
-	if l.state == "" {
-		if delete(w.dialogs[a], call); len(w.dialogs[a]) == 0 {
-			delete(w.dialogs, a)
-		}
-		if !lit {
-			return
+	all := w.lit[a]
+	i := slices.IndexFunc(all, func(x litLamp) bool { return x.call == call })
+	switch {
+	case l.state != "" && i >= 0:
+		all[i].lamp = l
+	case l.state != "":
+		w.lit[a] = append(all, litLamp{call, l})
+		w.inCall[call] = append(w.inCall[call], a)
+	case i >= 0:
+		if w.lit[a] = slices.Delete(all, i, i+1); len(w.lit[a]) == 0 {
+			delete(w.lit, a)
 		}
 		w.inCall[call] = slices.DeleteFunc(w.inCall[call], func(x mac.Account) bool { return x == a })
 		if len(w.inCall[call]) == 0 {
 			delete(w.inCall, call)
 		}
-		return
 	}
-	if !lit {
-		w.inCall[call] = append(w.inCall[call], a)
-	}
-	if w.dialogs[a] == nil {
-		w.dialogs[a] = make(map[string]lamp)
-	}
-	w.dialogs[a][call] = l
 }
 
 // over ends whatever a call that is over has left behind.
@@ -182,7 +194,7 @@ func (w *busyLamps) state(t topic, version uint32, entity string) (string, []byt
 	n := 0
 	for _, a := range w.accountsOf(t) {
 		for _, call := range w.calls(a) {
-			call.lamp.write(&b, call.id, entity, host)
+			call.write(&b, call.call+"-"+a.String(), entity, host)
 			n++
 		}
 	}
@@ -193,19 +205,12 @@ func (w *busyLamps) state(t topic, version uint32, entity string) (string, []byt
 	return "application/dialog-info+xml", b.Bytes()
 }
 
-type litLamp struct {
-	id string
-	lamp
-}
-
+// calls are the lamps of an account, in a lasting order.
 func (w *busyLamps) calls(a mac.Account) []litLamp {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var out []litLamp
-	for id, l := range w.dialogs[a] {
-		out = append(out, litLamp{id + "-" + a.String(), l})
-	}
-	slices.SortFunc(out, func(a, b litLamp) int { return strings.Compare(a.id, b.id) })
+	out := slices.Clone(w.lit[a])
+	slices.SortFunc(out, func(a, b litLamp) int { return strings.Compare(a.call, b.call) })
 	return out
 }
 

@@ -236,9 +236,14 @@ func appendEntry(out *[]Entry) func(*sql.Rows) error {
 // they are on disk.
 func (s *Story) flush(ctx context.Context) error {
 	s.mu.Lock()
-	now := slices.Clone(s.behind)
+	left := len(s.behind)
 	s.mu.Unlock()
-	for chunk := range slices.Chunk(now, maxBatch) {
+	room := make([]Entry, 0, min(left, maxBatch))
+	for left > 0 {
+		s.mu.Lock()
+		chunk := append(room, s.behind[:min(left, maxBatch)]...)
+		s.mu.Unlock()
+		left -= len(chunk)
 		if err := s.db.share(ctx, func(t *tx) error { return putEntries(t, chunk) }); err != nil {
 			return fmt.Errorf("write story: %w", err)
 		}
