@@ -65,7 +65,7 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 		e.register(m, flow)
 		return nil
 	}
-	if m.method == "INVITE" && e.unproven(m, flow) || m.method == "ACK" && e.answeredAtOnce(m, flow) {
+	if m.method == "INVITE" && e.challengedAtOnce(m, flow) || m.method == "ACK" && e.answeredAtOnce(m, flow) {
 		return nil
 	}
 	if m.odd {
@@ -84,10 +84,10 @@ func (e *Endpoint) admitMessage(m *message, f *fault, raw []byte, flow Flow) []b
 	return raw
 }
 
-// unproven challenges an INVITE that has to prove who sent it and does not try to.
+// challengedAtOnce challenges an INVITE that has to prove who sent it and does not try to.
 // That needs no transaction (RFC 3261 §8.2.7, §26.3.2.4): it is every other INVITE
 // of a phone, and whoever floods the box with them fills no memory.
-func (e *Endpoint) unproven(m *message, flow Flow) bool {
+func (e *Endpoint) challengedAtOnce(m *message, flow Flow) bool {
 	if e.asks == nil || m.inDialog() {
 		return false
 	}
