@@ -17,10 +17,12 @@ var silent = slog.New(slog.DiscardHandler)
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// openPair gives two sockets on loopback without a pool: any free ports.
+// openPair gives two sockets on loopback without a pool: any free ports. As in
+// all tests that need a port of their own, they are below those that the system
+// gives to sockets of other tests that run meanwhile (32768 and above).
 func openPair(t testing.TB) *Pair {
 	t.Helper()
-	pool, err := NewPortPool(20000, 31999, 0)
+	pool, err := NewPortPool(30000, 31999, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -287,7 +287,7 @@ func TestDSCP(t *testing.T) {
 }
 
 func TestUrgentTakesWhatRests(t *testing.T) {
-	p, err := NewPortPool(42100, 42103, time.Hour)
+	p, err := NewPortPool(32010, 32013, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

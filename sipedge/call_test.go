@@ -227,7 +227,7 @@ func TestForkAllRefuse(t *testing.T) {
 
 func TestNoPorts(t *testing.T) {
 	rig := newCallRig(t, false, func(c *ServerConfig) {
-		p, err := media.NewPortPool(45000, 45001, time.Hour)
+		p, err := media.NewPortPool(32210, 32211, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -411,7 +411,7 @@ func TestEmergencyWithoutAWay(t *testing.T) {
 func TestEmergencyTakesPorts(t *testing.T) {
 	rig, _ := helpRig(t, true, func(c *ServerConfig) {
 		var err error
-		if c.Ports, err = media.NewPortPool(42200, 42203, 0); err != nil {
+		if c.Ports, err = media.NewPortPool(32200, 32203, 0); err != nil {
 			t.Fatal(err)
 		}
 	})
