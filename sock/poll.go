@@ -27,6 +27,14 @@ const (
 	// comes, and pollBusy how long after the last datagram that ends.
 	pollAgain = 250 * time.Microsecond
 	pollBusy  = 5 * time.Millisecond
+	// Who is paced reads at each tick of a clock what came since the one before.
+	// That begins where pollPaced datagrams came within pollWindow, which is two
+	// for each tick, and ends when pollQuiet ticks in a row brought nothing, or
+	// half as many datagrams come.
+	pollTick   = 125 * time.Microsecond
+	pollWindow = 4 * time.Millisecond
+	pollPaced  = 2 * int(pollWindow/pollTick)
+	pollQuiet  = 8
 	// pollFailures in a row without a datagram between them end the reading.
 	pollFailures = 100
 )
@@ -37,13 +45,19 @@ const (
 //
 // The goroutine runs while there is something to read. It waits by the poller of
 // the runtime for a poller of its own (epoll in epoll), which knows the sockets.
+// Where many datagrams come it waits for a clock in the place of the sockets: to
+// be woken for each of them costs more than to pass it on.
 type Poll struct {
 	mu      sync.Mutex
-	file    *os.File  // epoll
-	fd      uintptr   // of file
-	due     time.Time // the deadline of file
+	bell    *os.File  // epoll: rings for the sockets, or for the clock
+	due     time.Time // the deadline of bell
 	armed   bool      // run waits until due
 	conn    syscall.RawConn
+	known   *os.File // epoll: the sockets
+	fd      int
+	clock   *os.File // timerfd
+	bellFD  int
+	clockFD int
 	sockets []*Polled // by the number that the kernel gives back
 	unused  []int32
 	readers int
@@ -54,6 +68,11 @@ type Poll struct {
 	events [pollBatch]unix.EpollEvent
 	ready  [pollBatch]*Polled
 	n      int
+	paced  bool
+	since  time.Time // the begin of a window
+	came   int       // in it
+	quiet  int       // ticks in a row
+	ticks  uint64    // what the clock says, which nobody reads
 	from   unix.RawSockaddrAny
 	buf    [Longest + Headroom]byte
 }
@@ -63,42 +82,108 @@ type Poll struct {
 func NewPoll() *Poll { return new(Poll) }
 
 // open makes the poller of the sockets. p.mu is held.
-func (p *Poll) open() error {
-	if p.file != nil {
+func (p *Poll) open() (err error) {
+	if p.bell != nil {
 		return nil
 	}
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("epoll_create1", err)
+	var files []*os.File
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				_ = f.Close()
+			}
+		}
+	}()
+	file := func(fd int, errno error, name string) *os.File {
+		if errno != nil {
+			err = errors.Join(err, os.NewSyscallError(name, errno))
+			return nil
+		}
+		files = append(files, os.NewFile(uintptr(fd), name))
+		return files[len(files)-1]
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // so that package os waits for it
-		_ = unix.Close(fd)
-		return os.NewSyscallError("fcntl", err)
+	fd, errno := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	known := file(fd, errno, "epoll_create1")
+	clockFD, errno := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	clock := file(clockFD, errno, "timerfd_create")
+	bellFD, errno := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if errno == nil {
+		err = os.NewSyscallError("fcntl", unix.SetNonblock(bellFD, true)) // so that package os waits for it
 	}
-	file := os.NewFile(uintptr(fd), "epoll")
-	conn, err := file.SyscallConn()
+	bell := file(bellFD, errno, "epoll_create1")
 	if err != nil {
-		_ = file.Close()
 		return err
 	}
-	p.file, p.fd, p.conn, p.try = file, uintptr(fd), conn, p.wait
+	for _, rings := range []int{fd, clockFD} {
+		if err := unix.EpollCtl(bellFD, unix.EPOLL_CTL_ADD, rings, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			return os.NewSyscallError("epoll_ctl", err)
+		}
+	}
+	conn, err := bell.SyscallConn()
+	if err != nil {
+		return err
+	}
+	p.bell, p.bellFD, p.conn, p.try = bell, bellFD, conn, p.wait
+	p.known, p.fd, p.clock, p.clockFD = known, fd, clock, clockFD
 	return nil
 }
 
 // wait takes what can be read now; false means nothing.
-func (p *Poll) wait(fd uintptr) bool {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
+func (p *Poll) wait(uintptr) bool {
+	if p.paced { // it goes on when it is read
+		_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(p.clockFD), uintptr(unsafe.Pointer(&p.ticks)), unsafe.Sizeof(p.ticks))
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
 	for errno == unix.EINTR {
-		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
+		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
 	}
 	p.n = int(n)
+	if p.n > 0 {
+		p.quiet = 0
+	} else if p.quiet++; p.paced && p.quiet > pollQuiet {
+		p.pace(false)
+	}
 	return p.n > 0
+}
+
+// count notes what came, and lets the goroutine be woken as it is cheaper.
+func (p *Poll) count(now time.Time) {
+	p.came += p.n
+	if now.Sub(p.since) < pollWindow {
+		return
+	}
+	few := pollPaced
+	if p.paced {
+		few /= 2
+	}
+	p.pace(p.came >= few && now.Sub(p.since) < 2*pollWindow)
+	p.since, p.came = now, 0
+}
+
+// pace lets the clock wake the goroutine, or the sockets.
+func (p *Poll) pace(on bool) {
+	if on == p.paced {
+		return
+	}
+	var tick unix.ItimerSpec
+	rings := unix.EpollEvent{Events: unix.EPOLLIN}
+	if on {
+		tick.Interval = unix.NsecToTimespec(int64(pollTick))
+		tick.Value = tick.Interval
+		rings.Events = 0
+	}
+	if unix.TimerfdSettime(p.clockFD, 0, &tick, nil) != nil {
+		return
+	}
+	// One that can be read already rings at once.
+	_ = unix.EpollCtl(p.bellFD, unix.EPOLL_CTL_MOD, p.fd, &rings)
+	p.paced, p.quiet = on, 0
 }
 
 // deadline ends the waiting of run at a time; zero: never. p.mu is held.
 func (p *Poll) deadline(at time.Time) {
 	p.due = at
-	_ = p.file.SetReadDeadline(at)
+	_ = p.bell.SetReadDeadline(at)
 }
 
 // expect sets how long run waits, if something came lately. The runtime looks
@@ -128,18 +213,20 @@ func (p *Poll) run() {
 		err := p.conn.Read(p.try)
 		p.mu.Lock()
 		if p.readers == 0 {
+			p.pace(false)
 			p.running = false
 			p.mu.Unlock()
 			return
 		}
 		if err != nil { // the deadline
 			p.armed = false
-			if !p.wait(p.fd) {
+			if !p.wait(0) {
 				p.mu.Unlock()
 				continue
 			}
 		}
 		last = time.Now()
+		p.count(last)
 		ready := p.ready[:0]
 		for i := range p.n {
 			// What was closed meanwhile is nil, or another one, which then
@@ -329,7 +416,7 @@ func (p *Poll) unwatch(s *Polled) {
 }
 
 func (p *Poll) control(op, fd int, event *unix.EpollEvent) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, p.fd, uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(event)), 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(event)), 0, 0)
 	if errno != 0 {
 		return os.NewSyscallError("epoll_ctl", errno)
 	}

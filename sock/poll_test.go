@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func polled(t testing.TB, p *Poll, at string) *Polled {
@@ -237,6 +239,76 @@ func TestPolledComeAndGo(t *testing.T) {
 	if p.readers != 0 || len(p.unused) != len(p.sockets) {
 		t.Errorf("%d read still, %d of %d numbers are unused", p.readers, len(p.unused), len(p.sockets))
 	}
+}
+
+// ticking tells whether the clock of a Poll runs.
+func ticking(t testing.TB, p *Poll) bool {
+	t.Helper()
+	var at unix.ItimerSpec
+	if err := unix.TimerfdGettime(p.clockFD, &at); err != nil {
+		t.Fatal(err)
+	}
+	return at.Interval.Nano() > 0
+}
+
+// TestPolledIsPaced: who gets much waits for the clock in the place of each
+// datagram, and for datagrams again when it is quiet; nothing is lost, and who
+// stops receiving leaves no clock behind.
+func TestPolledIsPaced(t *testing.T) {
+	p := NewPoll()
+	a, b := polled(t, p, "127.0.0.1:0"), polled(t, p, "127.0.0.1:0")
+	var came atomic.Int64
+	receive := func() (stop func()) {
+		t.Helper()
+		stop, err := b.Receive(func([]byte, netip.AddrPort) { came.Add(1) }, unwanted(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stop
+	}
+	var sent int64
+	send := func() {
+		t.Helper()
+		if _, err := a.WriteToUDPAddrPort([]byte("x"), b.LocalAddrPort()); err != nil {
+			t.Fatal(err)
+		}
+		sent++
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(100 * time.Microsecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d of %d came, clock %v", what, came.Load(), sent, ticking(t, p))
+			}
+		}
+	}
+	all := func() bool { return came.Load() == sent }
+	much := func() bool {
+		for range 20 { // less than the socket holds
+			send()
+		}
+		return ticking(t, p)
+	}
+	stop := receive()
+	for range 3 {
+		for range 5 {
+			send()
+			until("a little", all)
+		}
+		if ticking(t, p) {
+			t.Error("five datagrams are paced")
+		}
+		until("much", much)
+		until("much", all)
+		until("quiet", func() bool { return !ticking(t, p) })
+		time.Sleep(2 * pollBusy)
+	}
+	until("much", much)
+	stop()
+	until("stopped", func() bool { return !ticking(t, p) })
+	stop = receive()
+	defer stop()
+	until("what was left", all)
 }
 
 // TestPolledAllocates: nothing, in either direction.
