@@ -27,6 +27,9 @@ const (
 	cancelMemory  = 5 * time.Second
 	// Branches of INVITEs are remembered as long as their transactions live (64*T1 and some).
 	inviteMemory = 40 * time.Second
+	// One whose 2xx was acknowledged has no transaction any more, but copies of it
+	// may be in the network for T4 (RFC 3261 §17.1.2.2).
+	confirmedMemory = 5 * time.Second
 )
 
 // ticket stands for one message from its arrival to the start of its handler.
@@ -224,7 +227,11 @@ func (d *dispatcher) sweep() {
 			l.queue = l.queue[1:]
 		}
 		for branch, inv := range l.invites {
-			if inv.request == nil && now.Sub(inv.seen) > inviteMemory {
+			memory := inviteMemory
+			if inv.confirmed {
+				memory = confirmedMemory
+			}
+			if inv.request == nil && now.Sub(inv.seen) > memory {
 				delete(l.invites, branch)
 			}
 		}

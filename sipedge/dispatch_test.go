@@ -264,3 +264,29 @@ func TestDispatcherForgets(t *testing.T) {
 		t.Errorf("%d lanes left", n)
 	}
 }
+
+// TestDispatcherForgetsConfirmed: an INVITE whose 2xx was acknowledged is known
+// while copies of it may be under way, and no longer.
+func TestDispatcherForgetsConfirmed(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	d := newDispatcher([]byte("k"), func() time.Time { return now }, slog.New(slog.DiscardHandler))
+	for _, id := range []string{"acknowledged", "not"} {
+		d.arrive("INVITE", id, "b", "1", "")
+		d.finish(id, d.claim(id, ticketKey("INVITE", "b", "1")))
+	}
+	d.confirm("acknowledged", "b")
+	for _, tt := range []struct {
+		after time.Duration
+		lanes int
+		again arrival
+	}{{confirmedMemory, 2, repeated}, {time.Second, 1, expected}} {
+		now = now.Add(tt.after)
+		d.sweep()
+		if n := len(d.lanes); n != tt.lanes {
+			t.Errorf("%d lanes %v later, want %d", n, tt.after, tt.lanes)
+		}
+		if a := d.arrive("INVITE", "acknowledged", "b", "1", ""); a != tt.again {
+			t.Errorf("a copy %v later is %d, want %d", tt.after, a, tt.again)
+		}
+	}
+}
