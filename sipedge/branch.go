@@ -145,7 +145,7 @@ func (b *branch) read(tx sip.ClientTransaction, invite *sip.Request, patience ti
 				if res.IsSuccess() && !b.leg.gateway && !b.leg.trunk {
 					// What else comes for 32 s goes to the leg, see [Server.lateAnswer]; a
 					// transaction kept for it would cost 6 KB.
-					tx.Terminate()
+					terminate(tx)
 				}
 				return
 			}

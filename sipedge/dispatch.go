@@ -315,7 +315,7 @@ func (d *dispatcher) serve(req *sip.Request, tx sip.ServerTransaction) {
 	r.confirmed = func() {
 		r.acked()
 		d.confirm(callID, branch)
-		tx.Terminate()
+		terminate(tx)
 	}
 	if r.ctx.Err() == nil {
 		handle(r)
