@@ -72,12 +72,8 @@ func judge(m *message, _ Flow) *fault {
 }
 
 func judgeResponse(m *message) *fault {
-	drop := &fault{detail: "response that breaks the rules"}
-	if m.version != "SIP/2.0" || m.status < 100 || m.status > 699 {
-		return drop
-	}
-	if m.judgeHeaders() != nil || m.judgeVias() != nil || judgeNumbers(m) != nil {
-		return drop
+	if m.version != "SIP/2.0" || m.status < 100 || m.status > 699 || m.judgeHeaders() != nil || m.judgeVias() != nil || judgeNumbers(m) != nil {
+		return &fault{detail: "response that breaks the rules"}
 	}
 	return nil
 }
