@@ -72,7 +72,7 @@ type Poll struct {
 	since  time.Time // the begin of a window
 	came   int       // in it
 	quiet  int       // ticks in a row
-	ticks  uint64    // what the clock says, which nobody reads
+	ticks  uint64    // what the clock says, which nobody needs
 	from   unix.RawSockaddrAny
 	buf    [Longest + Headroom]byte
 }
@@ -94,25 +94,29 @@ func (p *Poll) open() (err error) {
 			}
 		}
 	}()
-	file := func(fd int, errno error, name string) *os.File {
+	// Package os waits for what does not block.
+	open := func(name string, nonblock bool, fd int, errno error) *os.File {
+		if errno == nil && nonblock {
+			errno = unix.SetNonblock(fd, true)
+		}
 		if errno != nil {
 			err = errors.Join(err, os.NewSyscallError(name, errno))
-			return nil
 		}
-		files = append(files, os.NewFile(uintptr(fd), name))
-		return files[len(files)-1]
+		f := os.NewFile(uintptr(fd), name) // nil for -1
+		files = append(files, f)
+		return f
 	}
 	fd, errno := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	known := file(fd, errno, "epoll_create1")
-	clockFD, errno := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	clock := file(clockFD, errno, "timerfd_create")
+	known := open("epoll_create1", false, fd, errno)
+	clockFD, errno := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)
+	clock := open("timerfd_create", false, clockFD, errno)
 	bellFD, errno := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if errno == nil {
-		err = os.NewSyscallError("fcntl", unix.SetNonblock(bellFD, true)) // so that package os waits for it
-	}
-	bell := file(bellFD, errno, "epoll_create1")
+	bell := open("epoll_create1", true, bellFD, errno)
 	if err != nil {
 		return err
+	}
+	if err := unix.SetNonblock(clockFD, true); err != nil {
+		return os.NewSyscallError("fcntl", err)
 	}
 	for _, rings := range []int{fd, clockFD} {
 		if err := unix.EpollCtl(bellFD, unix.EPOLL_CTL_ADD, rings, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
@@ -130,25 +134,29 @@ func (p *Poll) open() (err error) {
 
 // wait takes what can be read now; false means nothing.
 func (p *Poll) wait(uintptr) bool {
-	if p.paced { // it goes on when it is read
-		_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(p.clockFD), uintptr(unsafe.Pointer(&p.ticks)), unsafe.Sizeof(p.ticks))
-	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
 	for errno == unix.EINTR {
 		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
 	}
-	p.n = int(n)
-	if p.n > 0 {
-		p.quiet = 0
-	} else if p.quiet++; p.paced && p.quiet > pollQuiet {
-		p.pace(false)
+	if p.n = int(n); p.n == 0 && p.paced {
+		p.nothing()
 	}
 	return p.n > 0
 }
 
+// nothing is done before the goroutine waits for the clock.
+func (p *Poll) nothing() {
+	if p.quiet++; p.quiet > pollQuiet {
+		p.pace(false)
+		return
+	}
+	// The clock goes on when it is read.
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(p.clockFD), uintptr(unsafe.Pointer(&p.ticks)), unsafe.Sizeof(p.ticks))
+}
+
 // count notes what came, and lets the goroutine be woken as it is cheaper.
 func (p *Poll) count(now time.Time) {
-	p.came += p.n
+	p.came, p.quiet = p.came+p.n, 0
 	if now.Sub(p.since) < pollWindow {
 		return
 	}
