@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -27,14 +28,13 @@ const (
 	// comes, and pollBusy how long after the last datagram that ends.
 	pollAgain = 250 * time.Microsecond
 	pollBusy  = 5 * time.Millisecond
-	// Who is paced reads at each tick of a clock what came since the one before.
-	// That begins where pollPaced datagrams came within pollWindow, which is two
-	// for each tick, and ends when pollQuiet ticks in a row brought nothing, or
-	// half as many datagrams come.
-	pollTick   = 125 * time.Microsecond
+	// Who is paced rests for pollRest after each time that nothing is left to read.
+	// That begins where pollPaced datagrams came within pollWindow, and ends when
+	// there was nothing pollQuiet times in a row, or half as many come.
+	pollRest   = 40 * time.Microsecond
 	pollWindow = 4 * time.Millisecond
-	pollPaced  = 2 * int(pollWindow/pollTick)
-	pollQuiet  = 8
+	pollPaced  = 64
+	pollQuiet  = 16
 	// pollFailures in a row without a datagram between them end the reading.
 	pollFailures = 100
 )
@@ -45,8 +45,8 @@ const (
 //
 // The goroutine runs while there is something to read. It waits by the poller of
 // the runtime for a poller of its own (epoll in epoll), which knows the sockets.
-// Where many datagrams come it waits for a clock in the place of the sockets: to
-// be woken for each of them costs more than to pass it on.
+// Where many datagrams come it rests, and waits for a clock in the place of the
+// sockets: to be woken for each of them costs more than to pass it on.
 type Poll struct {
 	mu      sync.Mutex
 	bell    *os.File  // epoll: rings for the sockets, or for the clock
@@ -68,11 +68,11 @@ type Poll struct {
 	events [pollBatch]unix.EpollEvent
 	ready  [pollBatch]*Polled
 	n      int
-	paced  bool
-	since  time.Time // the begin of a window
-	came   int       // in it
-	quiet  int       // ticks in a row
-	ticks  uint64    // what the clock says, which nobody needs
+	paced  atomic.Bool // set by it alone
+	since  time.Time   // the begin of a window
+	came   int         // in it
+	quiet  int         // times in a row
+	rest   unix.ItimerSpec
 	from   unix.RawSockaddrAny
 	buf    [Longest + Headroom]byte
 }
@@ -138,7 +138,7 @@ func (p *Poll) wait(uintptr) bool {
 	for errno == unix.EINTR {
 		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events)), pollBatch, 0, 0, 0)
 	}
-	if p.n = int(n); p.n == 0 && p.paced {
+	if p.n = int(n); p.n == 0 && p.paced.Load() {
 		p.nothing()
 	}
 	return p.n > 0
@@ -150,8 +150,13 @@ func (p *Poll) nothing() {
 		p.pace(false)
 		return
 	}
-	// The clock goes on when it is read.
-	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(p.clockFD), uintptr(unsafe.Pointer(&p.ticks)), unsafe.Sizeof(p.ticks))
+	p.ring(pollRest)
+}
+
+// ring lets the clock ring once, after a time; 0: not at all.
+func (p *Poll) ring(after time.Duration) {
+	p.rest.Value = unix.NsecToTimespec(int64(after))
+	_, _, _ = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(p.clockFD), 0, uintptr(unsafe.Pointer(&p.rest)), 0, 0, 0)
 }
 
 // count notes what came, and lets the goroutine be woken as it is cheaper.
@@ -161,7 +166,7 @@ func (p *Poll) count(now time.Time) {
 		return
 	}
 	few := pollPaced
-	if p.paced {
+	if p.paced.Load() {
 		few /= 2
 	}
 	p.pace(p.came >= few && now.Sub(p.since) < 2*pollWindow)
@@ -170,22 +175,20 @@ func (p *Poll) count(now time.Time) {
 
 // pace lets the clock wake the goroutine, or the sockets.
 func (p *Poll) pace(on bool) {
-	if on == p.paced {
+	if on == p.paced.Load() {
 		return
 	}
-	var tick unix.ItimerSpec
 	rings := unix.EpollEvent{Events: unix.EPOLLIN}
 	if on {
-		tick.Interval = unix.NsecToTimespec(int64(pollTick))
-		tick.Value = tick.Interval
 		rings.Events = 0
+	} else {
+		p.ring(0)
 	}
-	if unix.TimerfdSettime(p.clockFD, 0, &tick, nil) != nil {
-		return
+	// What can be read already rings at once.
+	if unix.EpollCtl(p.bellFD, unix.EPOLL_CTL_MOD, p.fd, &rings) == nil {
+		p.paced.Store(on)
+		p.quiet = 0
 	}
-	// One that can be read already rings at once.
-	_ = unix.EpollCtl(p.bellFD, unix.EPOLL_CTL_MOD, p.fd, &rings)
-	p.paced, p.quiet = on, 0
 }
 
 // deadline ends the waiting of run at a time; zero: never. p.mu is held.

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func polled(t testing.TB, p *Poll, at string) *Polled {
@@ -241,16 +239,6 @@ func TestPolledComeAndGo(t *testing.T) {
 	}
 }
 
-// ticking tells whether the clock of a Poll runs.
-func ticking(t testing.TB, p *Poll) bool {
-	t.Helper()
-	var at unix.ItimerSpec
-	if err := unix.TimerfdGettime(p.clockFD, &at); err != nil {
-		t.Fatal(err)
-	}
-	return at.Interval.Nano() > 0
-}
-
 // TestPolledIsPaced: who gets much waits for the clock in the place of each
 // datagram, and for datagrams again when it is quiet; nothing is lost, and who
 // stops receiving leaves no clock behind.
@@ -278,7 +266,7 @@ func TestPolledIsPaced(t *testing.T) {
 		t.Helper()
 		for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(100 * time.Microsecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%s: %d of %d came, clock %v", what, came.Load(), sent, ticking(t, p))
+				t.Fatalf("%s: %d of %d came, paced %v", what, came.Load(), sent, p.paced.Load())
 			}
 		}
 	}
@@ -287,7 +275,7 @@ func TestPolledIsPaced(t *testing.T) {
 		for range 20 { // less than the socket holds
 			send()
 		}
-		return ticking(t, p)
+		return p.paced.Load()
 	}
 	stop := receive()
 	for range 3 {
@@ -295,17 +283,17 @@ func TestPolledIsPaced(t *testing.T) {
 			send()
 			until("a little", all)
 		}
-		if ticking(t, p) {
+		if p.paced.Load() {
 			t.Error("five datagrams are paced")
 		}
 		until("much", much)
 		until("much", all)
-		until("quiet", func() bool { return !ticking(t, p) })
+		until("quiet", func() bool { return !p.paced.Load() })
 		time.Sleep(2 * pollBusy)
 	}
 	until("much", much)
 	stop()
-	until("stopped", func() bool { return !ticking(t, p) })
+	until("stopped", func() bool { return !p.paced.Load() })
 	stop = receive()
 	defer stop()
 	until("what was left", all)
