@@ -115,9 +115,6 @@ func (p *Poll) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := unix.SetNonblock(clockFD, true); err != nil {
-		return os.NewSyscallError("fcntl", err)
-	}
 	for _, rings := range []int{fd, clockFD} {
 		if err := unix.EpollCtl(bellFD, unix.EPOLL_CTL_ADD, rings, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
 			return os.NewSyscallError("epoll_ctl", err)

@@ -414,8 +414,7 @@ func fromJSON(t *testing.T, text string, into any) {
 
 // TestBox is the box as a whole, all of it at once, on one core. Latencies are
 // those of the seconds in which others left the machine alone, or of all, as
-// [boxRun.added] has it; everything else
-// is counted from beginning to end.
+// [boxRun.added] has it; everything else is counted from beginning to end.
 func TestBox(t *testing.T) {
 	n := sipNetwork(t)
 	n.in("flood", "ip", "addr", "add", gatewaysAt.Addr().String()+"/16", "brd", "+", "dev", "eth0")
