@@ -3,22 +3,42 @@ package appliance
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"patchbay/dhcp/mac"
 )
 
-// freePort is a port of loopback that nobody has.
+// portsGiven are those that [freePort] has returned.
+var portsGiven sync.Map
+
+// freePort is a port of loopback that nobody has, for UDP and TCP. It is none
+// that the system gives to a socket of another test before it is bound.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := uint16(10000 + rand.IntN(10000))
+		if _, given := portsGiven.LoadOrStore(port, true); given {
+			continue
+		}
+		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port).String()
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			continue
+		}
+		c, err := net.ListenPacket("udp", at)
+		_ = l.Close()
+		if err != nil {
+			continue
+		}
+		_ = c.Close()
+		return port
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
+	t.Fatal("no port is free")
+	return 0
 }
 
 // quietBox is a whole box on loopback that gives out no addresses and knows no
